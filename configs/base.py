@@ -1,0 +1,84 @@
+"""What the rows of the paper's tables share, and the variants every config file offers after a colon.
+
+`petfinder` (the paper's sizes), `petfinder_features` (ready-made image vectors as the visual modality, 50-number GloVe words),
+`fashion`, `table` (your own CSV and schema) and `planted` (default). A `+` adds options: `:petfinder+grouped`.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mmjax.errors import ConfigError
+from mmjax.settings import Settings
+
+VARIANTS = ("planted", "petfinder", "petfinder_features", "fashion", "table")
+
+
+def base(variant: str, **model: Any) -> ConfigDict:
+    """The paper's protocol (mmjax/settings.py says which values are the paper's) for a row's model on a data set.
+
+    Args:
+      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: planted.
+      **model: what the row changes in `config.model`.
+
+    Raises:
+      ConfigError: the variant does not exist.
+    """
+    name, *options = (variant or "planted").split("+")
+    unknown = [v for v in options if v != "grouped"] + [v for v in (name,) if v not in VARIANTS]
+    if unknown:
+        raise ConfigError(f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds.")
+    config = ConfigDict(Settings().to_dict())
+    config.data.name = name.removesuffix("_features")
+    if "grouped" in options:
+        config.cv.group = "schema"
+    for key, value in model.items():
+        _set(config.model, key, value)
+    {"planted": _planted, "petfinder_features": _features, "fashion": _fashion}.get(name, lambda _: None)(config)
+    return config
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+    if isinstance(value, dict) and isinstance(config[key], ConfigDict):
+        for inner, v in value.items():
+            _set(config[key], inner, v)
+    else:
+        config[key] = value
+
+
+def _planted(config: ConfigDict) -> None:
+    """Sizes that five folds of the full model finish in minutes on two cores (our reading: nothing here is the paper's)."""
+    config.data.image_size = 32
+    config.data.text_length = 16
+    config.model.text.embed_dim = 32
+    config.model.text.maps = 32
+    config.model.image.growth = 8
+    config.model.image.layers = (2, 2)
+    config.model.image.stem = 16
+    config.train.max_epochs = 12
+    config.train.autoencoder_max_epochs = 8
+
+
+def _features(config: ConfigDict) -> None:
+    """Kaggle's own image metadata in place of photos (paper: photos), and 50-number GloVe words (paper: 300 numbers)."""
+    visual = {"image": "image_features"}
+    config.model.modalities = tuple(visual.get(m, m) for m in config.model.modalities)
+    config.model.text.embed_dim = 50
+    config.train.max_epochs = 15
+    config.train.patience = 2
+
+
+def _fashion(config: ConfigDict) -> None:
+    """128 x 128 product photos at 64 x 64, names of a few words, and a DenseNet that two cores can train.
+
+    Our reading: 2 layers a block and growth 12 (paper's row: 6 and 32), 16 tokens (paper: 100), 100-number words (paper: 300).
+    """
+    config.data.image_size = 64
+    config.data.text_length = 16
+    config.model.text.embed_dim = 100
+    config.model.image.growth = 12
+    config.model.image.layers = (2, 2)
+    config.model.image.stem = 24
+    config.train.max_epochs = 8
+    config.train.patience = 2
+    config.train.autoencoder_max_epochs = 6

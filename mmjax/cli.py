@@ -1,0 +1,44 @@
+"""The command line: `mmjax train | evaluate | predict | reproduce | schema | inspect`.
+
+`absl.flags` and `ml_collections` live here alone. An error mmjax raises on purpose is one sentence and its exit code; `--debug`
+shows the traceback.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mmjax.errors import ConfigError, MmjaxError
+
+COMMANDS = {
+    "train": ("mmjax.commands.train", "trains and cross-validates a config; goes on with an existing work folder"),
+    "evaluate": ("mmjax.commands.evaluate", "restores every fold and scores its held-out rows, or a labelled table"),
+    "predict": ("mmjax.commands.predict", "one output row per input row, by the ensemble of the folds"),
+    "reproduce": ("mmjax.commands.reproduce", "runs the rows of the paper's Table 1 or 2 and compares"),
+    "schema": ("mmjax.commands.schema", "proposes a schema for a table and says why"),
+    "inspect": ("mmjax.commands.inspect", "parameters, FLOPs and memory of a config, before anything is trained"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code: 0, 2 for an error a person can mend, 75 for a run to start again."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print("usage: mmjax COMMAND [options]   (mmjax COMMAND --help)\n")
+        print("\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
+        return 0 if arguments else 2
+    try:
+        if arguments[0] not in COMMANDS:
+            raise ConfigError(f"{arguments[0]!r} is not a command; use one of {', '.join(COMMANDS)}.")
+        return importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]) or 0
+    except MmjaxError as error:
+        if debug:
+            raise
+        print(f"mmjax: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""One photo, as hostile as it may be, to size x size RGB bytes, or to a DataError that says why not."""
+
+import io
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from mmjax.errors import DataError
+
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+"""Pixel formats only: Pillow's others include ones that start another program (EPS) or are rarely tested."""
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit for a decompression bomb, twice a 0.25 GiB RGB image."""
+MAX_BYTES = 2**29
+
+_LARGE_PIXELS = 2**24
+_large = threading.Lock()  # a large photo takes up to 1 GiB while it is decoded: one of them at a time
+
+
+def decode_photo(path: Path, size: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Reads the photo at `path`; see `decode_bytes`.
+
+    Raises:
+      DataError: the file is absent, cannot be read, or is no usable photo.
+    """
+    try:
+        data = read_photo(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file.") from error
+    with quiet():
+        try:
+            return decode_bytes(data, size)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def read_photo(path: Path) -> bytes:
+    """The bytes of a regular file of at most `MAX_BYTES`.
+
+    Raises:
+      DataError: no file, no regular file, too large, or not permitted; the same every time it is read.
+      OSError: the machine could not read it this time.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise DataError(f"{path}: is not a regular file; name a photo.")
+        if status.st_size > MAX_BYTES:
+            raise DataError(f"{path}: has {status.st_size} bytes, more than the {MAX_BYTES} a photo may have; shrink it.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path}: there is no such file; add it or empty the cell.") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: may not be read (permission denied); change its mode.") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hides Pillow's warnings about odd files. Process-wide, so threads that decode need one `quiet` around them all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def decode_bytes(data: bytes, size: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes by content, turns by EXIF, makes RGB, lays transparency over white, and resizes without keeping the aspect.
+
+    Of an animation the first frame counts. 16-bit samples are scaled to 8 bits.
+
+    Args:
+      data: the file's bytes; whatever they are, no other exception than DataError comes out.
+      size: H = W of the result.
+
+    Raises:
+      DataError: empty, not an image, truncated, damaged, or a decompression bomb.
+    """
+    if not data:
+        raise DataError("the file is empty; replace it.")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as photo:
+            width, height = photo.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            if width * height > _LARGE_PIXELS:
+                with _large:
+                    return _finish(photo, size)
+            return _finish(photo, size)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"has more than {MAX_PIXELS} pixels (a decompression bomb?); shrink it.") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError("is not an image in a known format; replace it.") from error
+    except MemoryError as error:
+        raise DataError("needs more memory than there is to decode; shrink it.") from error
+    except Exception as error:  # Pillow's decoders raise nearly every class there is on damaged files
+        raise DataError(f"{_reason(error)}; replace it.") from error
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).replace("\n", " ")[:120] or type(error).__name__
+    cut = isinstance(error, EOFError) or any(word in said.lower() for word in ("truncated", "incomplete", "end of file"))
+    return f"is truncated ({said})" if cut else f"is damaged ({said})"
+
+
+def _finish(photo: Image.Image, size: int) -> UInt8[np.ndarray, "H W 3"]:
+    if photo.format in ("JPEG", "MPO"):
+        # libjpeg then decodes at 1/2, 1/4 or 1/8; twice the size leaves the filter something to average.
+        photo.draft(None, (2 * size, 2 * size))
+    photo.load()
+    image = _plain_mode(_upright(photo))
+    image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return np.array(image.convert("RGB"), np.uint8)
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(photo)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged EXIF block does not damage the pixels
+        return photo
+
+
+def _plain_mode(image: Image.Image) -> Image.Image:
+    """The image in mode L, RGB or RGBA."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
+    if image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey (modes I;16, I) divided by 257; F holds [0, 1], or [0, 255] where a value is larger."""
+    values_HxW = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
+    scale = 1 / 257 if image.mode != "F" else 255.0 if values_HxW.max() <= 1 else 1.0
+    return Image.fromarray(np.clip(np.rint(values_HxW * scale), 0, 255).astype(np.uint8))

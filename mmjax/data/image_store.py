@@ -1,0 +1,252 @@
+"""Photos decoded once: an on-disk uint8 array, keyed by content and size, that a later run finds and maps.
+
+Layout of `<cache>/images-<size>-<key>/`: `pixels.npy` (N x S x S x 3) and `store.json` (the whole key and the rows whose photo could
+not be decoded). While it is built the folder is called `.partial`; its `journal.jsonl` names the chunks whose pixels have
+reached the disk, so a killed build goes on where it was, and the rename at the end is the only way to the final name.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mmjax.data.atomic import folder_lock, sync_folder, write_error
+from mmjax.data.image_decode import decode_bytes, quiet, read_photo
+from mmjax.data.image_files import PhotoFile, find_photos
+from mmjax.data.report import DataReport
+from mmjax.errors import DataError
+
+VERSION = 1
+"""Part of the key: raise it when the same photo decodes to other pixels."""
+_CHUNK_BYTES = 2**25
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """Decoded photos in row order.
+
+    Attributes:
+      pixels: uint8 N x S x S x 3, read-only memory map; zeros where the photo is absent.
+      present: bool N.
+      folder: where it lies.
+    """
+
+    pixels: UInt8[np.ndarray, "N S S 3"]
+    present: Bool[np.ndarray, " N"]
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        """S, the side of a photo in pixels."""
+        return self.pixels.shape[1]
+
+
+def open_image_store(
+    names: Sequence[str],
+    image_dir: Path,
+    size: int,
+    cache_dir: Path,
+    report: DataReport,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ImageStore:
+    """Finds or builds the store of these photos.
+
+    Args:
+      names: one path a row, relative to `image_dir`; '' for a row without a photo.
+      image_dir: folder no path may leave.
+      size: S in pixels.
+      cache_dir: folder of the stores; made if absent.
+      report: told of every photo that is missing ('image_missing'), outside the folder ('image_path') or
+        undecodable ('image_broken'); the row stays and its photo is absent.
+      workers: threads; None: one a usable core.
+      progress: called with (rows done, N) while building.
+
+    Raises:
+      DataError: `image_dir` is no folder, a photo changed while it was read, or the report is strict.
+      WorkdirError: the disk is full or `cache_dir` cannot be written.
+    """
+    workers = workers or min(len(os.sched_getaffinity(0)), 32)
+    photos = find_photos(names, Path(image_dir), workers, report)
+    key = _key(photos, size)
+    folder = Path(cache_dir) / f"images-{size}-{key[:16]}"
+    # Whole stores never change, so a finished one needs no lock.
+    broken = _broken_of(folder, key, len(photos), size)
+    if broken is None:
+        with folder_lock(folder.with_name(folder.name + ".lock")):
+            broken = _broken_of(folder, key, len(photos), size)
+            if broken is None:
+                try:
+                    broken = _build(folder, key, photos, size, workers, progress)
+                except OSError as error:
+                    raise write_error(folder, error, needed=len(photos) * size * size * 3) from error
+    for row, reason in broken:
+        report.add("image_broken", file=photos[row].name, row=row, action=f"photo treated as absent: it {reason}")
+    present_N = np.array([photo.digest != "" for photo in photos], bool)
+    present_N[[row for row, _ in broken]] = False
+    return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder)
+
+
+def _key(photos: Sequence[PhotoFile], size: int) -> str:
+    whole = hashlib.sha256(f"mmjax image store {VERSION} {size} {len(photos)}".encode())
+    for photo in photos:
+        name = photo.name.encode("utf-8", "surrogatepass")
+        whole.update(b"%d:%b%b" % (len(name), name, (photo.digest or "absent").encode()))
+    return whole.hexdigest()
+
+
+def _header(rows: int, size: int) -> bytes:
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size, 3)})
+    return out.getvalue()
+
+
+def _map(path: Path, rows: int, size: int) -> UInt8[np.ndarray, "N S S 3"]:
+    if rows == 0:  # an empty file cannot be mapped
+        return np.zeros((0, size, size, 3), np.uint8)
+    return np.memmap(path, np.uint8, "r", offset=len(_header(rows, size)), shape=(rows, size, size, 3))
+
+
+def _broken_of(folder: Path, key: str, rows: int, size: int) -> list[tuple[int, str]] | None:
+    """The undecodable rows of a finished store, or None where there is none to use."""
+    try:
+        stored = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        whole = (folder / "pixels.npy").stat().st_size == len(_header(rows, size)) + rows * size * size * 3
+        if whole and stored["key"] == key:
+            return [(int(row), str(reason)) for row, reason in stored["broken"] if 0 <= int(row) < rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _build(
+    folder: Path, key: str, photos: Sequence[PhotoFile], size: int, workers: int, progress: Progress | None
+) -> list[tuple[int, str]]:
+    if folder.exists():  # someone damaged it: it is not whole, so nobody can be using it
+        shutil.rmtree(folder)
+    building = folder.with_name(folder.name + ".partial")
+    building.mkdir(parents=True, exist_ok=True)
+    row_bytes = size * size * 3
+    chunk = max(1, min(256, _CHUNK_BYTES // row_bytes))
+    done = _read_journal(building / "journal.jsonl", {"key": key, "chunk": chunk})
+    header = _header(len(photos), size)
+    pixels = os.open(building / "pixels.npy", os.O_RDWR | os.O_CREAT, 0o644)
+    journal = os.open(building / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        if not done:
+            os.ftruncate(pixels, 0)
+            _reserve(pixels, len(header) + len(photos) * row_bytes)
+            _write_at(pixels, header, 0)
+            _append(journal, {"key": key, "chunk": chunk})
+        # Written with pwrite, not through a map: a full disk is then an error instead of a bus error.
+        with quiet(), ThreadPoolExecutor(workers) as pool:
+            for first in range(0, len(photos), chunk):
+                if first not in done:
+                    part = photos[first : first + chunk]
+                    decoded = _decode_all(pool, part, size)
+                    _write_at(pixels, np.stack([image for image, _ in decoded]).tobytes(), len(header) + first * row_bytes)
+                    os.fsync(pixels)  # the journal must never name pixels that are not on the disk
+                    done[first] = [(first + i, reason) for i, (_, reason) in enumerate(decoded) if reason]
+                    _append(journal, {"first": first, "broken": done[first]})
+                if progress is not None:
+                    progress(min(first + chunk, len(photos)), len(photos))
+        os.fsync(pixels)
+    finally:
+        os.close(pixels)
+        os.close(journal)
+    broken = [entry for first in sorted(done) for entry in done[first]]
+    (building / "store.json").write_text(json.dumps({"key": key, "broken": broken}), encoding="utf-8")
+    with (building / "store.json").open("rb") as handle:
+        os.fsync(handle.fileno())
+    sync_folder(building)
+    building.rename(folder)
+    sync_folder(folder.parent)
+    (folder / "journal.jsonl").unlink(missing_ok=True)
+    return broken
+
+
+def _decode_all(pool: ThreadPoolExecutor, photos: Sequence[PhotoFile], size: int) -> list[tuple[np.ndarray, str]]:
+    futures = [pool.submit(partial(_decode, photo, size)) for photo in photos]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:  # after an error or Ctrl-C nothing more is decoded
+            future.cancel()
+
+
+def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray, str]:
+    """Pixels and '', or zeros and the reason; absent photos have no reason here."""
+    nothing = np.zeros((size, size, 3), np.uint8)
+    if not photo.digest:
+        return nothing, ""
+    try:
+        data = read_photo(photo.path)
+    except OSError as error:  # the machine's fault, not the photo's: it must not be stored as broken
+        raise DataError(f"{photo.path}: cannot be read now ({error.strerror or error}); run the same command again.") from error
+    if hashlib.sha256(data).hexdigest() != photo.digest:
+        raise DataError(f"{photo.path}: changed while the photos were being read; run the same command again.")
+    try:
+        return decode_bytes(data, size), ""
+    except DataError as error:
+        return nothing, str(error)
+
+
+def _read_journal(path: Path, head: dict[str, Any]) -> dict[int, list[tuple[int, str]]]:
+    """Finished chunks by first row. A torn last line is cut off; a journal of another layout counts as none."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    done: dict[int, list[tuple[int, str]]] = {}
+    good = 0
+    for number, line in enumerate(raw.splitlines(keepends=True)):
+        try:
+            entry = json.loads(line) if line.endswith(b"\n") else None
+            if number == 0 and entry != head:
+                break
+            if number > 0:
+                done[int(entry["first"])] = [(int(row), str(reason)) for row, reason in entry["broken"]]
+        except (ValueError, KeyError, TypeError):
+            break
+        good += len(line)
+    os.truncate(path, good if done else 0)
+    return done
+
+
+def _append(handle: int, entry: dict[str, Any]) -> None:
+    os.write(handle, json.dumps(entry).encode() + b"\n")
+    os.fsync(handle)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Takes the space now, so that a disk too small is known before an hour of decoding."""
+    free = os.fstatvfs(handle)
+    if free.f_bavail * free.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system cannot reserve
+            raise
+        os.ftruncate(handle, size)
+
+
+def _write_at(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+

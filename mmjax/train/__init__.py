@@ -1,0 +1,1 @@
+"""Training: pure steps, the loop, checkpoints and cross-validation."""

@@ -1,0 +1,168 @@
+"""A fold's encoded rows and fresh parameters, padded so that every fold has the same shapes.
+
+Folds differ in their category lists and vocabularies. Each fold is initialised at its own sizes and then padded with zeros: a
+padded column is never looked up, its gradient is zero, RMSprop leaves it at zero, so a fold trained beside others gives what it
+gives alone, and one compiled program serves all folds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.batch import IMAGE, Batch, InputSpec
+from mmjax.data.encode import FoldEncoders
+from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
+from mmjax.settings import Settings
+from mmjax.train.steps import Rows
+from mmjax.train.tasks import Task, make_task
+
+SHARED = (IMAGE, "image_features_raw", "present", "label")
+"""Arrays no encoder touches, the same in every fold; features are standardised by fold and so are not among them."""
+
+
+@dataclass
+class FoldRows:
+    """One fold, ready to train.
+
+    Attributes:
+      number: fold number.
+      encoders: fitted on `train_rows` and `valid_rows` (the training folds) alone.
+      arrays: every row of the table, encoded; see mmjax/batch.py.
+      train_rows: rows that are trained on.
+      valid_rows: inner validation rows, for early stopping.
+      test_rows: the held-out fold.
+      constant: arrays without a row axis.
+    """
+
+    number: int
+    encoders: FoldEncoders
+    arrays: dict[str, np.ndarray]
+    train_rows: np.ndarray
+    valid_rows: np.ndarray
+    test_rows: np.ndarray
+    constant: dict[str, np.ndarray]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the encoded rows."""
+        return sum(a.nbytes for a in self.arrays.values())
+
+
+def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
+    """The sizes that hold every fold."""
+    return replace(specs[0], onehot=max(s.onehot for s in specs), vocabulary=max(s.vocabulary for s in specs))
+
+
+def constants(settings: Settings, spec: InputSpec, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Class weights (K) and, where there is a table, which of the D padded columns are real.
+
+    Args:
+      settings: `optim.class_weights` none or balanced (N / (K n_k), scikit-learn's meaning).
+      spec: padded sizes.
+      own: the fold's own sizes.
+      label_N: class index of every row.
+      train_rows: rows that are trained on.
+    """
+    classes = len(spec.classes)
+    weight_K = np.ones(classes, np.float32)
+    if settings.optim.class_weights == "balanced":
+        counts_K = np.bincount(label_N[train_rows], minlength=classes)
+        weight_K = np.where(counts_K > 0, len(train_rows) / (classes * np.maximum(counts_K, 1)), 0.0).astype(np.float32)
+    constant = {"class_weight": weight_K}
+    if spec.tabular:
+        constant["tabular_column_weight"] = (np.arange(spec.tabular) < own.tabular).astype(np.float32)
+    return constant
+
+
+def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()) -> Rows:
+    """Rows of a group of folds with a leading fold axis; the last fold fills up to `width`.
+
+    Args:
+      folds: the group.
+      resident: False leaves the row arrays on the host and keeps the constants only.
+      width: leading axis.
+      codes: N x Mk of each fold, from its frozen autoencoder.
+    """
+    padded = [folds[min(i, len(folds) - 1)] for i in range(width)]
+    constant = {k: np.stack([f.constant[k] for f in padded]) for k in folds[0].constant}
+    if not resident:
+        return Rows(shared={}, fold={}, constant=constant)
+    shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in SHARED}
+    fold = {k: np.stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in SHARED}
+    if len(codes):
+        fold["codes"] = np.stack([codes[min(i, len(folds) - 1)] for i in range(width)])
+    return Rows(shared=shared, fold=fold, constant=constant)
+
+
+def example_batch(fold: FoldRows, spec: InputSpec, code_width: int) -> Batch:
+    """Two rows, enough to initialise a module of the sizes in `spec`."""
+    rows = {k: jnp.asarray(v[:2]) for k, v in fold.arrays.items()}
+    rows["weight"] = jnp.ones(rows["label"].shape, jnp.float32)
+    if code_width:
+        rows["codes"] = jnp.zeros((len(rows["label"]), code_width), jnp.float32)
+    weight = {"tabular_column_weight": jnp.ones(spec.tabular, jnp.float32)} if spec.tabular else {}
+    return rows | {"class_weight": jnp.ones(len(spec.classes), jnp.float32)} | weight
+
+
+def phase_key(settings: Settings, fold: int, name: str) -> jax.Array:
+    """Key of a fold's phase: a function of seed, fold and phase alone."""
+    key = jax.random.fold_in(jax.random.key(settings.train.seed), fold)
+    return jax.random.fold_in(key, {"autoencoder": 0, "classifier": 1}[name])
+
+
+def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[Any, Any]:
+    """A fold's initial parameters and BatchNorm statistics, padded to the task's sizes.
+
+    Args:
+      task: built for the padded sizes.
+      fold: initialised at its own sizes.
+      pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
+    """
+    settings, own = task.settings, fold.encoders.spec
+    own_task = make_task(task.name, settings, own)
+    key = jax.random.fold_in(phase_key(settings, fold.number, task.name), 1)
+    width = code_width(settings, own) if task.name == "classifier" else 0
+    params, batch_stats = jax.jit(own_task.init)(key, example_batch(fold, own, width))
+    for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
+        params = with_vectors(settings, fold, params, path)
+    shapes, _ = jax.eval_shape(task.init, key, example_batch(fold, task.spec, width))
+    params = jax.tree.map(_pad, params, shapes)
+    if pretrained is not None and "autoencoder" in params:
+        params = params | {"autoencoder": pretrained}
+    return params, batch_stats
+
+
+def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
+    """Puts pre-trained word vectors into the embedding table at `path`, if the config names a file and the model has a table."""
+    text = settings.model.text
+    if not settings.data.vectors or not _has(params, path):
+        return params
+    table = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
+    return _replace(params, path, jnp.asarray(table))
+
+
+def code_width(settings: Settings, spec: InputSpec) -> int:
+    """Length of h_mm the classifier reads from the batch: M k in mode frozen, else 0."""
+    auto = settings.model.autoencoder
+    return len(spec.modalities) * auto.code if auto.kind != "none" and auto.mode == "frozen" else 0
+
+
+def _pad(leaf: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
+    return jnp.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)])
+
+
+def _has(params: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if name not in params:
+            return False
+        params = params[name]
+    return True
+
+
+def _replace(params: Any, path: tuple[str, ...], leaf: jax.Array) -> Any:
+    head, *rest = path
+    return params | {head: _replace(params[head], tuple(rest), leaf) if rest else leaf}

@@ -1,0 +1,295 @@
+"""One phase (autoencoder or classifier) of a group of folds, from where it stands to its end.
+
+The order of an iteration is fixed: save if due, take the next dispatch, step; at the end of an epoch evaluate, stop early,
+log. The loader's position is saved before it advances, so a resumed run sees the exact next batch.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mmjax.data.loader import DispatchSource, Loader, evaluation_batches, gather_rows
+from mmjax.errors import Interrupted, NonFiniteError
+from mmjax.settings import Settings
+from mmjax.train import checkpoint
+from mmjax.train.log import MetricsLog, Progress
+from mmjax.train.parallel import Executor
+from mmjax.train.state import TrainState, end_epoch
+from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
+from mmjax.train.tasks import Task
+
+FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
+HOST_BATCHES = 8  # evaluation batches gathered at once where the rows live on the host
+
+
+@dataclass
+class Phase:
+    """All that `fit` needs.
+
+    Attributes:
+      task: what is trained, for the padded sizes.
+      optimizer: see `make_optimizer`.
+      settings: the run's settings.
+      executor: compiles and places.
+      folds: fold numbers of the group, F of them.
+      state: initial state, leading axis `executor.width`, placed.
+      rows: encoded rows, placed; only `constant` where they live on the host.
+      host: arrays of the one fold's rows where they live on the host, else None.
+      train_rows: row numbers to train on, by fold.
+      valid_rows: row numbers of the inner validation split, by fold.
+      ids: id of every row of the table, for error messages.
+      directory: where checkpoints go.
+      fingerprint: of the config; a checkpoint of another is refused.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    settings: Settings
+    executor: Executor
+    folds: tuple[int, ...]
+    state: TrainState
+    rows: Rows
+    host: dict[str, np.ndarray] | None
+    train_rows: Sequence[np.ndarray]
+    valid_rows: Sequence[np.ndarray]
+    ids: Sequence[str]
+    directory: Path
+    fingerprint: str
+    batch_size: int = 0
+    steps: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # A fold with fewer rows than a batch trains on one smaller batch an epoch.
+        self.batch_size = min(self.settings.train.batch_size, *(len(r) for r in self.train_rows))
+        self.steps = [len(r) // self.batch_size for r in self.train_rows]
+
+    @property
+    def dispatches(self) -> int:
+        """Dispatches of an epoch, the same for every fold of the group."""
+        return -(-max(self.steps) // self.executor.plan.steps)
+
+    def source(self, fold: int) -> DispatchSource:
+        """Batches of the group's `fold`-th fold; seeded by run, fold number and phase, so alone equals together."""
+        number = self.folds[min(fold, len(self.folds) - 1)]
+        train = self.settings.train
+        seed = int(np.random.SeedSequence([train.seed, number, self.task.name == "classifier"]).generate_state(1, np.uint64)[0])
+        return DispatchSource(
+            self.train_rows[fold],
+            batch_size=self.batch_size,
+            steps_per_dispatch=self.executor.plan.steps,
+            dispatches=self.dispatches,
+            epochs=self.task.max_epochs,
+            seed=seed,
+        )
+
+    def active(self, dispatch: int) -> np.ndarray:
+        """F x S: which steps of a dispatch are real ones of each fold."""
+        step = dispatch * self.executor.plan.steps + np.arange(self.executor.plan.steps)
+        return step[None] < np.array(self.steps)[:, None]
+
+
+class Fit:
+    """Runs a phase; `run` returns its final state."""
+
+    def __init__(self, phase: Phase, *, log: MetricsLog, progress: Progress, stop: Callable[[], bool], say: Callable[[str], None]):
+        self.phase, self.log, self.progress, self.stop, self.say = phase, log, progress, stop, say
+        executor, task = phase.executor, phase.task
+        chunk = partial(train_chunk, task, phase.optimizer, phase.settings, executor.axis_name)
+        self.train = executor.train(chunk)
+        self.evaluate = executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0))
+        finish = partial(end_epoch, patience=task.patience, max_epochs=task.max_epochs)
+        self.end_epoch = jax.jit(
+            lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0
+        )
+        gather = gather_rows(phase.host) if phase.host is not None else None
+        self.loaders = [Loader(phase.source(f), _with_rows(gather)) for f in range(executor.width)]
+        valid = max(-(-len(r) // phase.settings.train.eval_batch_size) for r in phase.valid_rows)
+        pairs = [evaluation_batches(r, phase.settings.train.eval_batch_size, valid) for r in phase.valid_rows]
+        self.valid = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+        if phase.host is None:
+            self.valid = executor.put(self.valid, by_fold=True)
+
+    def run(self) -> TrainState:
+        """Trains to the end; goes on from the newest good checkpoint if there is one.
+
+        Raises:
+          Interrupted: a signal arrived; the state was saved first.
+          NonFiniteError: a loss or gradient was not finite and on_nonfinite is stop.
+          CheckpointError: a checkpoint is of another config, or all are damaged.
+        """
+        phase = self.phase
+        state, sums, epoch, dispatch = self._restore()
+        saved_at, pending = time.monotonic(), None
+        self.progress.start(self._title(), phase.task.max_epochs * phase.dispatches, epoch * phase.dispatches + dispatch)
+        done = bool(np.all(jax.device_get(state.done)))
+        while not done:
+            interrupted = self.stop()
+            due = time.monotonic() - saved_at >= phase.settings.train.checkpoint_seconds
+            if (due or interrupted) and (epoch or dispatch):
+                self._save(state, sums, epoch, dispatch)
+                saved_at = time.monotonic()
+            if interrupted:
+                where = f"fold {_names(phase.folds)}, {phase.task.name}, epoch {epoch + 1}"
+                raise Interrupted(f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there.")
+            index, numbers = self._next()
+            state, chunk_sums = self.train(state, phase.rows, index, phase.active(dispatch))
+            sums = chunk_sums if sums is None else _add(sums, chunk_sums)
+            # Looked at one dispatch late, so that the host never waits for the step it has just sent.
+            halted, previous = jnp.copy(state.halted_step), pending
+            pending = (halted, numbers, epoch, dispatch)
+            if previous is not None:
+                self._check(*previous, state)
+            dispatch += 1
+            self.progress.advance()
+            if dispatch == phase.dispatches:
+                self._check(*pending, state)
+                state, done = self._finish_epoch(state, sums, epoch)
+                sums, epoch, dispatch, pending = None, epoch + 1, 0, None
+        self.progress.finish()
+        return state
+
+    def _next(self) -> tuple[Any, np.ndarray]:
+        parts = [next(loader) for loader in self.loaders]
+        if self.phase.host is None:
+            index = np.stack(parts)
+            return index, index
+        numbers = np.stack([p.pop("row") for p in parts])
+        return {name: np.stack([p[name] for p in parts]) for name in parts[0]}, numbers
+
+    def _finish_epoch(self, state: TrainState, sums: Sums, epoch: int) -> tuple[TrainState, bool]:
+        alive = ~np.asarray(state.done)
+        valid = self._validate(state)
+        state = self.end_epoch(state, valid)
+        train_sums, valid_sums = jax.device_get((sums, valid))
+        host = jax.device_get((state.step, state.best_value, state.best_epoch, state.stale, state.skipped, state.done))
+        step, best_value, best_epoch, stale, skipped, done = host
+        for i, fold in enumerate(self.phase.folds):
+            if not alive[i]:
+                continue
+            self.log.write(
+                fold=fold,
+                phase=self.phase.task.name,
+                epoch=epoch + 1,
+                step=int(step[i]),
+                train=_means(train_sums, i),
+                valid=_means(valid_sums, i),
+                best_epoch=int(best_epoch[i]) + 1,
+                best_value=float(best_value[i]),
+                stale=int(stale[i]),
+                skipped=int(skipped[i]),
+            )
+        self.progress.note(_epoch_line(self.phase, epoch, alive, train_sums, valid_sums, done))
+        return state, bool(np.all(done))
+
+    def _validate(self, state: TrainState) -> Sums:
+        index, weight = self.valid
+        if self.phase.host is None:
+            return self.evaluate(state.params, state.batch_stats, self.phase.rows, index, weight)
+        total, gather = None, gather_rows(self.phase.host)
+        for at in range(0, index.shape[1], HOST_BATCHES):
+            part, part_weight = pad_batches(index[:, at : at + HOST_BATCHES], weight[:, at : at + HOST_BATCHES], HOST_BATCHES)
+            sums = self.evaluate(state.params, state.batch_stats, self.phase.rows, gather(part), part_weight)
+            total = sums if total is None else _add(total, sums)
+        assert total is not None
+        return total
+
+    def _check(self, halted: Any, numbers: np.ndarray, epoch: int, dispatch: int, state: TrainState) -> None:
+        bad = [i for i, step in enumerate(np.asarray(halted)[: len(self.phase.folds)]) if step >= 0]
+        if not bad:
+            return
+        i, phase = bad[0], self.phase
+        step = int(np.asarray(halted)[i])
+        # Skipped steps cannot precede a stop, so the step's place in the dispatch follows from its number.
+        place = step - epoch * phase.steps[i] - dispatch * phase.executor.plan.steps
+        ids = [str(phase.ids[r]) for r in numbers[i][min(max(place, 0), numbers.shape[1] - 1)]]
+        kept = checkpoint.save_model(phase.directory / "last_good", jax.device_get(state.params), {"step": step}, phase.fingerprint)
+        raise NonFiniteError(
+            f"The loss or a gradient stopped being finite in fold {phase.folds[i]}, {phase.task.name}, step {step} (epoch "
+            f"{epoch + 1}), on the rows {', '.join(ids)}; the parameters before that step are in {kept or phase.directory}. Look at these "
+            "rows, lower config.optim.learning_rate, set config.optim.clip_norm, or set config.train.on_nonfinite=skip."
+        )
+
+    def _save(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
+        positions = [json.loads(loader.position()) for loader in self.loaders]
+        host = {"epoch": epoch, "dispatch": dispatch, "loaders": positions, "plan": self.phase.executor.plan.to_dict()}
+        tree = {"state": jax.device_get(state), "sums": jax.device_get(sums if sums is not None else self._zero_sums(state))}
+        keep = self.phase.settings.train.keep_checkpoints
+        checkpoint.save(self.phase.directory, epoch * self.phase.dispatches + dispatch, tree, host, self.phase.fingerprint, keep=keep)
+
+    def _restore(self) -> tuple[TrainState, Sums | None, int, int]:
+        phase = self.phase
+        like = {"state": phase.state, "sums": self._zero_sums(phase.state)}
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+        found = checkpoint.restore(phase.directory, like, phase.fingerprint, self.say)
+        steps = None if found is None else np.asarray(found[1]["state"].step)
+        for i, fold in enumerate(phase.folds):
+            self.log.truncate(fold, phase.task.name, 0 if steps is None else int(steps[i]), 0 if found is None else found[2]["epoch"])
+        if found is None:
+            return phase.state, None, 0, 0
+        _, tree, host = found
+        for loader, position in zip(self.loaders, host["loaders"], strict=True):
+            loader.seek(json.dumps(position))
+        self.say(f"Going on with fold {_names(phase.folds)}, {phase.task.name}, epoch {host['epoch'] + 1} from a checkpoint.")
+        state = phase.executor.put(tree["state"], by_fold=True)
+        # An epoch's first dispatch starts the sums afresh, so a checkpoint between epochs carries none.
+        sums = phase.executor.put(tree["sums"], by_fold=True) if host["dispatch"] else None
+        return state, sums, host["epoch"], host["dispatch"]
+
+    def _zero_sums(self, state: TrainState) -> Sums:
+        index, weight = self.valid
+        if self.phase.host is not None:
+            index = gather_rows(self.phase.host)(np.asarray(index[:, :1]))
+        shapes = jax.eval_shape(self.evaluate, state.params, state.batch_stats, self.phase.rows, index, weight[:, :1])
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+    def _title(self) -> str:
+        return f"fold {_names(self.phase.folds)} {self.phase.task.name}"
+
+
+def _with_rows(gather: Callable[[np.ndarray], Any] | None) -> Callable[[np.ndarray], Any] | None:
+    if gather is None:
+        return None
+    return lambda index: gather(index) | {"row": index}
+
+
+def _finish(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
+    value_F = jax.vmap(task.monitored)(sums)
+    return jax.vmap(finish)(state, value_F)
+
+
+_add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
+
+
+def pad_batches(index: np.ndarray, weight: np.ndarray, batches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pads F x E x B row numbers to `batches` on the second axis, so that every call has one shape."""
+    missing = ((0, 0), (0, batches - index.shape[1]), (0, 0))
+    return np.pad(index, missing), np.pad(weight, missing)
+
+
+def _means(sums: Sums, fold: int) -> dict[str, float]:
+    names = [n for n in sums if not n.endswith("_count")]
+    return {n: float(sums[n][fold] / max(float(sums[f"{n}_count"][fold]), 1e-12)) for n in names}
+
+
+def _names(folds: tuple[int, ...]) -> str:
+    return ",".join(map(str, folds))
+
+
+def _epoch_line(phase: Phase, epoch: int, alive: np.ndarray, train: Sums, valid: Sums, done: np.ndarray) -> str:
+    shown = []
+    for i, fold in enumerate(phase.folds):
+        if alive[i]:
+            value = _means(valid, i)
+            first = f"loss {_means(train, i).get('loss', sum(_means(train, i).values())):.4f}"
+            parts = " ".join(f"{n} {v:.4f}" for n, v in value.items())
+            shown.append(f"fold {fold}: train {first}, valid {parts}{' (done)' if done[i] else ''}")
+    return f"{phase.task.name} epoch {epoch + 1}: " + "; ".join(shown)

@@ -1,0 +1,93 @@
+"""Everything a fold needs to go on, as one pytree of arrays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, UInt32
+
+
+class TrainState(struct.PyTreeNode):
+    """State of one fold in one phase; folds trained together carry a leading axis F on every leaf.
+
+    Early stopping lives here, not on the host, so that folds under `vmap` stop each for itself.
+    """
+
+    step: Int[Array, ""]
+    """Updates applied; dropout's key is `fold_in(key, step)`."""
+    key: UInt32[Array, " 2"]
+    """Key data of the phase: a function of seed, fold and phase alone."""
+    params: Any
+    batch_stats: Any
+    """BatchNorm's running mean and variance; empty without a DenseNet."""
+    opt_state: Any
+    """RMSprop's running mean of squared gradients."""
+    total_steps: Int[Array, ""]
+    """Steps of `max_epochs` epochs of this fold: the length of a schedule."""
+    epoch: Int[Array, ""]
+    """Finished epochs."""
+    stale: Int[Array, ""]
+    """Epochs since the monitored value last improved."""
+    done: Array
+    """Early stopping or the last epoch ended this fold; every later step leaves the state as it is."""
+    best_value: Float[Array, ""]
+    """Best monitored value on the inner validation rows; higher is better."""
+    best_epoch: Int[Array, ""]
+    best_params: Any
+    best_batch_stats: Any
+    halted_step: Int[Array, ""]
+    """Step whose loss or gradient was not finite, -1 if none; with on_nonfinite=stop the state is the one before it."""
+    skipped: Int[Array, ""]
+    """Steps left out because they were not finite (on_nonfinite=skip)."""
+
+
+def create(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, key: Array, total_steps: int) -> TrainState:
+    """A fresh state: nothing trained, nothing validated."""
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(
+        step=zero,
+        key=jax.random.key_data(key),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        total_steps=jnp.asarray(total_steps, jnp.int32),
+        epoch=zero,
+        stale=zero,
+        done=jnp.zeros((), bool),
+        best_value=jnp.asarray(-jnp.inf, jnp.float32),
+        best_epoch=jnp.asarray(-1, jnp.int32),
+        best_params=jax.tree.map(jnp.copy, params),
+        best_batch_stats=jax.tree.map(jnp.copy, batch_stats),
+        halted_step=jnp.asarray(-1, jnp.int32),
+        skipped=zero,
+    )
+
+
+def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int, max_epochs: int) -> TrainState:
+    """Early stopping after one epoch.
+
+    Args:
+      state: one fold's state.
+      value: monitored value on the inner validation rows, higher is better; nan never improves.
+      patience: epochs without improvement after which the fold is done.
+      max_epochs: epochs after which it is done anyway.
+    """
+    alive = ~state.done & (state.halted_step < 0)
+    improved = alive & (value > state.best_value)
+    epoch = state.epoch + alive
+    stale = jnp.where(improved, 0, state.stale + alive)
+
+    def keep(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(improved, n, o), new, old)
+
+    return state.replace(
+        epoch=epoch,
+        stale=stale,
+        done=state.done | (stale >= patience) | (epoch >= max_epochs),
+        best_value=jnp.where(improved, value, state.best_value),
+        best_epoch=jnp.where(improved, state.epoch, state.best_epoch),
+        best_params=keep(state.params, state.best_params),
+        best_batch_stats=keep(state.batch_stats, state.best_batch_stats),
+    )

@@ -1,0 +1,136 @@
+"""Pure steps of one fold: train a chunk of batches, evaluate, predict. No I/O, no device placement (see parallel.py)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.batch import Batch
+from mmjax.settings import Settings
+from mmjax.train.optimizer import learning_rate
+from mmjax.train.state import TrainState
+from mmjax.train.tasks import Task
+
+Sums = dict[str, Float[Array, ""]]
+
+
+class Rows(struct.PyTreeNode):
+    """Encoded rows of a fold that live on the device.
+
+    Attributes:
+      shared: arrays N x ... that are the same in every fold (image, image features' presence, label).
+      fold: arrays N x ... of this fold's own encoders (table, text, codes).
+      constant: arrays without a row axis (class weights, column weights).
+    """
+
+    shared: dict[str, Array]
+    fold: dict[str, Array]
+    constant: dict[str, Array]
+
+    def batch(self, index: Any) -> Batch:
+        """The batch of the rows in `index` (int32 B); a dict is a batch gathered on the host already."""
+        rows = index if isinstance(index, dict) else {k: v[index] for k, v in (self.shared | self.fold).items()}
+        return {"weight": jnp.ones(rows["label"].shape, jnp.float32)} | rows | self.constant
+
+
+def train_chunk(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    settings: Settings,
+    axis_name: str | None,
+    state: TrainState,
+    rows: Rows,
+    index_SxB: Any,
+    active_S: Bool[Array, " S"],
+) -> tuple[TrainState, Sums]:
+    """S steps in one dispatch.
+
+    Args:
+      task: what is trained.
+      optimizer: see `make_optimizer`.
+      settings: optimiser and loop settings.
+      axis_name: device axis the batch is sharded over, or None.
+      state: state before the chunk.
+      rows: the fold's rows.
+      index_SxB: row numbers of each step's batch, or a dict of gathered batches with leading axes S, B.
+      active_S: False for the steps that only fill up the chunk.
+
+    Returns:
+      The state after the chunk and the metrics' sums over its active steps.
+    """
+
+    def body(state: TrainState, xs: tuple[Any, Bool[Array, ""]]) -> tuple[TrainState, Sums]:
+        index, active = xs
+        return _train_step(task, optimizer, settings, axis_name, state, rows.batch(index), active)
+
+    state, sums = jax.lax.scan(body, state, (index_SxB, active_S))
+    return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+
+
+def _train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    settings: Settings,
+    axis_name: str | None,
+    state: TrainState,
+    batch: Batch,
+    active: Bool[Array, ""],
+) -> tuple[TrainState, Sums]:
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    everywhere = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
+
+    def loss_fn(params: Any) -> tuple[Array, tuple[Any, Sums]]:
+        terms, sums, batch_stats = task.losses(params, state.batch_stats, batch, key)
+        # Local sum over global count: summed over devices (below) this is the gradient of the global batch, exactly.
+        loss = sum(t.weight * t.sum / jnp.maximum(everywhere(jax.lax.stop_gradient(t.count)), 1e-12) for t in terms.values())
+        return jnp.asarray(loss), (batch_stats, sums)
+
+    (loss, (batch_stats, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    loss, grads, sums = everywhere(loss), everywhere(grads), everywhere(sums)
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+    alive = active & ~state.done & (state.halted_step < 0)
+    apply = alive & finite
+
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    base = settings.optim.autoencoder_learning_rate if task.name == "autoencoder" else settings.optim.learning_rate
+    rate = learning_rate(settings.optim, base, state.step, state.total_steps)
+    params = jax.tree.map(lambda p, u: (p + rate * u).astype(p.dtype), state.params, updates)
+
+    def choose(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(apply, n, o), new, old)
+
+    bad = alive & ~finite
+    stop = settings.train.on_nonfinite == "stop"
+    state = state.replace(
+        step=state.step + (apply if stop else alive),
+        params=choose(params, state.params),
+        batch_stats=choose(batch_stats, state.batch_stats),
+        opt_state=choose(opt_state, state.opt_state),
+        halted_step=jnp.where(bad & stop, state.step, state.halted_step),
+        skipped=state.skipped + (bad if not stop else 0),
+    )
+    return state, jax.tree.map(lambda x: jnp.where(apply, x, 0.0), sums)
+
+
+def evaluate(task: Task, params: Any, batch_stats: Any, rows: Rows, index_ExB: Any, weight_ExB: Float[Array, "E B"]) -> Sums:
+    """Sums of the task's metrics over E batches; a row of weight 0 counts nowhere."""
+
+    def body(total: Any, xs: Any) -> tuple[Any, Sums]:
+        index, weight_B = xs
+        _, sums, _ = task.losses(params, batch_stats, rows.batch(index) | {"weight": weight_B}, None)
+        return total, sums
+
+    _, sums = jax.lax.scan(body, None, (index_ExB, weight_ExB))
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+
+
+def predict(task: Task, params: Any, batch_stats: Any, rows: Rows, index_ExB: Int[Array, "E B"]) -> dict[str, Array]:
+    """The task's outputs (`Task.outputs`) for E batches, each with leading axes E, B."""
+
+    def body(carry: None, index: Any) -> tuple[None, dict[str, Array]]:
+        return carry, task.outputs(params, batch_stats, rows.batch(index))
+
+    return jax.lax.scan(body, None, index_ExB)[1]

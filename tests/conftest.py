@@ -1,0 +1,23 @@
+"""Shared fixtures: eight virtual CPU devices, and checks that turn silent mistakes into errors."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real data sets; tests that need it skip where it is missing."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real data sets are not in {DATA}")
+    return DATA

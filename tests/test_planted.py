@@ -1,0 +1,118 @@
+"""The planted data: the promised ceilings are the ceilings of the files themselves."""
+
+import csv
+import itertools
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmjax.data import planted, planted_media
+from mmjax.errors import DataError
+
+
+def _read(folder):
+    with (folder / planted.TABLE).open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _recover(row, folder):
+    """The latents, from the files alone: what a perfect model could see."""
+    family = next(i for i, names in enumerate(planted._FAMILIES) if row["material"] in names)
+    z_tabular = 2 * family + (float(row["mass"]) > 5)
+    words = set(re.findall("[a-z]+", row["note"].lower()))
+    topics = [z for z, topic in enumerate(planted_media.TOPICS) if words & set(topic)]
+    z_image = -1
+    if row["photo"]:
+        with Image.open(folder / planted.PHOTOS / row["photo"]) as photo:
+            pixels = np.asarray(photo, float).reshape(-1, 3)
+        vivid = pixels[np.argsort(np.ptp(pixels, axis=1))[-20:]].mean(axis=0)
+        z_image = int(np.argmin(((np.asarray(planted_media._COLOURS) - vivid) ** 2).sum(axis=1)))
+    assert len(topics) <= 1
+    return z_tabular, topics[0] if topics else -1, z_image
+
+
+def test_files_show_every_latent(tmp_path):
+    # Broken by a figure, topic or threshold that hides its latent: then the ceiling would not be reachable.
+    planted.write_planted(tmp_path / "p", rows=300, seed=3)
+    latents = planted.draw_latents(300, 3)
+    rows = _read(tmp_path / "p")
+    np.testing.assert_array_equal([_recover(row, tmp_path / "p") for row in rows], latents.latent_NxM)
+    assert [planted.CLASSES[y] for y in latents.label_N] == [row["route"] for row in rows]
+    assert all(5 <= len(row["note"].split()) <= 14 for row in rows if row["note"])
+
+
+def test_words_belong_to_one_topic():
+    words = [*itertools.chain(*planted_media.TOPICS), *planted_media.FILLER]
+    assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize("subset", [s for n in (1, 2, 3) for s in itertools.combinations(planted.MODALITIES, n)])
+def test_ceiling_is_what_the_best_rule_reaches(subset):
+    # Broken by a draw that does not follow the law, or an enumeration that forgets the absent rows.
+    rows = 200_000
+    latents = planted.draw_latents(rows, 11)
+    hidden = [m not in subset for m in planted.MODALITIES]
+    seen = np.where(hidden, -1, latents.latent_NxM)
+    posterior = planted.posterior(seen)
+    best = posterior == posterior.max(axis=1, keepdims=True)
+    reached = (best[np.arange(rows), latents.label_N] / best.sum(axis=1)).mean()  # ties share the hit
+    assert reached == pytest.approx(planted.ceiling(subset), abs=4 * 0.5 / np.sqrt(rows))
+
+
+def test_posterior_is_calibrated():
+    latents = planted.draw_latents(200_000, 5)
+    posterior = planted.posterior(latents.latent_NxM)
+    for low in np.arange(0, 1, 0.2):
+        inside = (posterior > low) & (posterior <= low + 0.2)
+        hits = (np.eye(4)[latents.label_N] * inside).sum() / inside.sum()
+        assert hits == pytest.approx(posterior[inside].mean(), abs=4 * 0.5 / np.sqrt(inside.sum()))
+
+
+def test_ceilings_grow_with_the_subset_and_leave_room():
+    ceilings = planted.planted_ceilings()
+    for small, large in itertools.permutations(ceilings, 2):
+        if set(small.split("+")) < set(large.split("+")):
+            assert ceilings[small] < ceilings[large] - 0.05
+    singles = [value for key, value in ceilings.items() if "+" not in key]
+    assert all(0.40 < value < 0.50 for value in singles)
+    assert 0.80 < ceilings["tabular+text+image"] < 0.85
+    assert 0.9 * ceilings["tabular+text+image"] > max(singles) + 0.2
+
+
+def test_same_arguments_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        planted.write_planted(tmp_path / name, rows=40, seed=1)
+    planted.write_planted(tmp_path / "c", rows=40, seed=2)
+    files = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert files == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()}
+    assert (tmp_path / "c" / planted.TABLE).read_bytes() != (tmp_path / "a" / planted.TABLE).read_bytes()
+
+
+def test_a_killed_writer_leaves_nothing_and_the_next_one_starts_over(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planted, "draw_photo", killed)
+        with pytest.raises(KeyboardInterrupt):
+            planted.write_planted(tmp_path / "a", rows=20, seed=1)
+    assert not (tmp_path / "a").exists()
+    planted.write_planted(tmp_path / "a", rows=20, seed=1)
+    assert len(_read(tmp_path / "a")) == 20
+    monkeypatch.setattr(planted, "draw_photo", killed)
+    planted.write_planted(tmp_path / "a", rows=20, seed=1)  # reused: nothing is drawn
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    planted.write_planted(tmp_path / "a", rows=20, seed=1)
+    with pytest.raises(DataError, match="made with"):
+        planted.write_planted(tmp_path / "a", rows=21, seed=1)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("precious")
+    with pytest.raises(DataError, match="not empty"):
+        planted.write_planted(tmp_path / "b", rows=20, seed=1)
+    assert (tmp_path / "b" / "thesis.txt").read_text() == "precious"
+    with pytest.raises(DataError, match="image_features"):
+        planted.ceiling(["image_features"])

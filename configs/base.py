@@ -27,7 +27,9 @@ def base(variant: str, **model: Any) -> ConfigDict:
     name, *options = (variant or "planted").split("+")
     unknown = [v for v in options if v != "grouped"] + [v for v in (name,) if v not in VARIANTS]
     if unknown:
-        raise ConfigError(f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds.")
+        raise ConfigError(
+            f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds."
+        )
     config = ConfigDict(Settings().to_dict())
     config.data.name = name.removesuffix("_features")
     if "grouped" in options:

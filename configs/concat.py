@@ -2,7 +2,7 @@
 
 python train.py --config=configs/concat.py[:variant] --workdir=runs/concat
 
-Expected (PetFinder, five folds): accuracy 37.080 ± 0.55 % in the paper. Ours, and the time each data set takes: docs/RESULTS.md.
+Expected (PetFinder, five folds): accuracy 37.080 ± 0.55 % in the paper. Ours, and the time it takes: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict

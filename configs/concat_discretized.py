@@ -2,7 +2,7 @@
 
 python train.py --config=configs/concat_discretized.py[:variant] --workdir=runs/concat_discretized
 
-Expected (PetFinder, five folds): accuracy 37.152 ± 0.2 % in the paper. Ours, and the time each data set takes: docs/RESULTS.md.
+Expected (PetFinder, five folds): accuracy 37.152 ± 0.2 % in the paper. Ours, and the time it takes: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict

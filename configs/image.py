@@ -2,7 +2,7 @@
 
 python train.py --config=configs/image.py[:variant] --workdir=runs/image
 
-Expected (PetFinder, five folds): accuracy 29.252 ± 0.31 % in the paper. Ours, and the time each data set takes: docs/RESULTS.md.
+Expected (PetFinder, five folds): accuracy 29.252 ± 0.31 % in the paper. Ours, and the time it takes: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict

@@ -19,7 +19,9 @@ def get_config(arg: str = "") -> ConfigDict:
     inputs, _, variant = arg.partition(",")
     names = tuple(inputs.split("+")) if inputs else ("tabular", "text", "image")
     if unknown := [n for n in names if n not in MODALITIES]:
-        raise ConfigError(f"{unknown[0]!r} is not a modality of configs/mmae.py; use image, image+tabular or image+tabular+text.")
+        raise ConfigError(
+            f"{unknown[0]!r} is not a modality of configs/mmae.py; use image, image+tabular or image+tabular+text."
+        )
     modalities = tuple(m for m in MODALITIES if m in names)
     config = base(variant, modalities=modalities, autoencoder={"kind": "mmae"})
     config.task = "autoencoder"

@@ -2,7 +2,7 @@
 
 python train.py --config=configs/tabular.py[:variant] --workdir=runs/tabular
 
-Expected (PetFinder, five folds): accuracy 36.729 ± 0.61 % in the paper. Ours, and the time each data set takes: docs/RESULTS.md.
+Expected (PetFinder, five folds): accuracy 36.729 ± 0.61 % in the paper. Ours, and the time it takes: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 python train.py --config=configs/text.py[:variant] --workdir=runs/text
 
-Expected (PetFinder, five folds): accuracy 29.403 ± 0.32 % in the paper. Ours, and the time each data set takes: docs/RESULTS.md.
+Expected (PetFinder, five folds): accuracy 29.403 ± 0.32 % in the paper. Ours, and the time it takes: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict

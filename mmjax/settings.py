@@ -217,10 +217,23 @@ _CHOICES = {
 }
 
 _POSITIVE = (
-    "data.image_size data.text_length data.bins model.width model.text.embed_dim model.text.maps model.autoencoder.hidden "
-    "model.autoencoder.code optim.learning_rate optim.autoencoder_learning_rate optim.eps train.batch_size train.max_epochs "
-    "train.autoencoder_max_epochs train.eval_batch_size train.keep_checkpoints"
-).split()
+    "data.image_size",
+    "data.text_length",
+    "data.bins",
+    "model.width",
+    "model.text.embed_dim",
+    "model.text.maps",
+    "model.autoencoder.hidden",
+    "model.autoencoder.code",
+    "optim.learning_rate",
+    "optim.autoencoder_learning_rate",
+    "optim.eps",
+    "train.batch_size",
+    "train.max_epochs",
+    "train.autoencoder_max_epochs",
+    "train.eval_batch_size",
+    "train.keep_checkpoints",
+)
 
 
 def lookup(settings: Settings, path: str) -> Any:

@@ -26,7 +26,9 @@ def test_label_smoothing_moves_mass_to_the_uniform():
 
 
 def test_correct_counts_labelled_rows_once():
-    hits, count = losses.correct(jnp.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), jnp.array([0, 1, 1, -1]), jnp.array([1.0, 1, 0, 1]))
+    hits, count = losses.correct(
+        jnp.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), jnp.array([0, 1, 1, -1]), jnp.array([1.0, 1, 0, 1])
+    )
     assert (float(hits), float(count)) == (1.0, 2.0)
 
 

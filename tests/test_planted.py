@@ -3,6 +3,7 @@
 import csv
 import itertools
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def test_files_show_every_latent(tmp_path):
     planted.write_planted(tmp_path / "p", rows=300, seed=3)
     latents = planted.draw_latents(300, 3)
     rows = _read(tmp_path / "p")
-    np.testing.assert_array_equal([_recover(row, tmp_path / "p") for row in rows], latents.latent_NxM)
-    assert [planted.CLASSES[y] for y in latents.label_N] == [row["route"] for row in rows]
+    np.testing.assert_array_equal([_recover(row, tmp_path / "p") for row in rows], latents.latent)
+    assert [planted.CLASSES[y] for y in latents.label] == [row["route"] for row in rows]
     assert all(5 <= len(row["note"].split()) <= 14 for row in rows if row["note"])
 
 
@@ -54,19 +55,19 @@ def test_ceiling_is_what_the_best_rule_reaches(subset):
     rows = 200_000
     latents = planted.draw_latents(rows, 11)
     hidden = [m not in subset for m in planted.MODALITIES]
-    seen = np.where(hidden, -1, latents.latent_NxM)
+    seen = np.where(hidden, -1, latents.latent)
     posterior = planted.posterior(seen)
     best = posterior == posterior.max(axis=1, keepdims=True)
-    reached = (best[np.arange(rows), latents.label_N] / best.sum(axis=1)).mean()  # ties share the hit
+    reached = (best[np.arange(rows), latents.label] / best.sum(axis=1)).mean()  # ties share the hit
     assert reached == pytest.approx(planted.ceiling(subset), abs=4 * 0.5 / np.sqrt(rows))
 
 
 def test_posterior_is_calibrated():
     latents = planted.draw_latents(200_000, 5)
-    posterior = planted.posterior(latents.latent_NxM)
+    posterior = planted.posterior(latents.latent)
     for low in np.arange(0, 1, 0.2):
         inside = (posterior > low) & (posterior <= low + 0.2)
-        hits = (np.eye(4)[latents.label_N] * inside).sum() / inside.sum()
+        hits = (np.eye(4)[latents.label] * inside).sum() / inside.sum()
         assert hits == pytest.approx(posterior[inside].mean(), abs=4 * 0.5 / np.sqrt(inside.sum()))
 
 
@@ -116,3 +117,36 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
     assert (tmp_path / "b" / "thesis.txt").read_text() == "precious"
     with pytest.raises(DataError, match="image_features"):
         planted.ceiling(["image_features"])
+
+
+def test_files_take_the_way_of_real_data(tmp_path):
+    # Table, schema and photos are read by the readers of any other data set, and every row keeps its own photo and note.
+    from mmjax.data.encode import FoldEncoders
+    from mmjax.data.image_store import open_image_store
+    from mmjax.data.report import DataReport
+    from mmjax.data.table import read_table
+    from mmjax.schema import Schema
+    from mmjax.settings import Settings
+
+    folder, report = tmp_path / "p", DataReport(strict=True)  # strict: nothing in the planted files is a problem
+    planted.write_planted(folder, rows=120, seed=0)
+    schema = Schema.load(folder / planted.SCHEMA)
+    table = read_table(folder / planted.TABLE, schema, text_length=14, report=report)
+    store = open_image_store(list(table.image), folder / schema.image_dir, 32, tmp_path / "cache", report)
+    latents = planted.draw_latents(120, 0)
+    np.testing.assert_array_equal(table.label, latents.label)
+    assert tuple(table.classes) == planted.CLASSES
+    np.testing.assert_array_equal(store.present, latents.latent[:, 2] >= 0)
+    dataset = SimpleNamespace(
+        name="planted", schema=schema, table=table, image_store=store, features=None, features_present=None, report=report
+    )
+    settings = Settings.from_dict({"data": {"image_size": 32, "text_length": 14, "min_count": 1}})
+    out = FoldEncoders.fit(dataset, np.arange(0, 120, 2), settings).encode(dataset)
+    np.testing.assert_array_equal(out["present"], latents.latent >= 0)
+    np.testing.assert_array_equal(out["label"], latents.label)
+    vivid = [
+        pixels.reshape(-1, 3)[np.argsort(np.ptp(pixels.reshape(-1, 3), axis=1))[-20:]].mean(axis=0) for pixels in out["image"]
+    ]
+    colours = np.asarray(planted_media._COLOURS)
+    seen = ((colours[None] - np.array(vivid)[:, None]) ** 2).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(seen[store.present], latents.latent[store.present, 2])

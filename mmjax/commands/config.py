@@ -1,13 +1,20 @@
 """Reads `--config=FILE.py[:variant]` and its `--config.key=value` overrides into typed settings."""
 
+import dataclasses
+import difflib
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, MmjaxError
 from mmjax.settings import Settings
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+"""Where the shipped config files lie in a checkout."""
 
 
 def read_flags(
@@ -25,27 +32,71 @@ def read_flags(
       ConfigError: no config, a file that is not one, an unknown flag or key, or a value of the wrong type.
     """
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "config file, with :variant", flag_values=values)
+    line = [command, *arguments]
+    # Overrides are found in `line`, not in sys.argv: reproduce reads configs its own command line does not name.
+    config_flags.DEFINE_config_file("config", None, "config file, with :variant", flag_values=values, sys_argv=line)
     flags.DEFINE_bool("help", False, "shows this", short_name="h", flag_values=values)
     define(values)
+    _check_names(command, arguments)
     try:
-        left = values([command, *arguments])[1:]
-    except MmjaxErrors:
+        left = values(line)[1:]
+        config: Any = values["config"].value
+    except MmjaxError:
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
+    except Exception as error:  # a config file is a person's own code, and may raise anything
         raise ConfigError(f"mmjax {command}: {_sentence(error)}") from error
     if values["help"].value:
         print(f"{usage}\n{values.get_help()}")
         raise SystemExit(0)
     if left:
         raise ConfigError(f"mmjax {command}: {left[0]!r} is not an option; {usage}")
-    config: Any = values["config"].value
     if config is None:
         raise ConfigError(f"mmjax {command}: --config is missing; {usage}")
     return Settings.from_dict(config.to_dict()), values
 
 
-MmjaxErrors = ConfigError
+def read_config(command: str, config: str, overrides: Sequence[str] = ()) -> Settings:
+    """Settings of `config`, a file with an optional `:variant`.
+
+    Args:
+      command: name of the command, for messages.
+      config: such as `configs/tabular.py:fashion`.
+      overrides: `--config.key=value`, later ones win.
+
+    Raises:
+      ConfigError: as `read_flags`.
+    """
+    return read_flags(command, [f"--config={config}", *overrides], lambda _: None, f"mmjax {command} --help")[0]
+
+
+def _check_names(command: str, arguments: Sequence[str]) -> None:
+    """Says what ml_collections says less plainly: a config file that is not there, a key that no setting has."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            file = Path(f"{value.rpartition('.py')[0]}.py")
+            if not file.is_file():
+                shipped = ", ".join(sorted(f.stem for f in CONFIGS.glob("*.py") if f.stem not in ("__init__", "base")))
+                raise ConfigError(f"mmjax {command}: {value!r} is not a config file; configs/ has {shipped}.")
+            # A config file imports its neighbours (`from configs.base import base`) from any working directory.
+            if (parent := str(file.resolve().parent.parent)) not in sys.path:
+                sys.path.append(parent)
+        elif name.startswith("--config."):
+            _check_key(command, name.removeprefix("--config."))
+
+
+def _check_key(command: str, path: str) -> None:
+    value: Any = Settings()
+    for i, name in enumerate(path.split(".")):
+        if isinstance(value, dict):
+            return
+        names = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+        if name not in names:
+            where = ".".join(["config", *path.split(".")[:i]])
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"{where} has {', '.join(names) or 'no parts'}."
+            raise ConfigError(f"mmjax {command}: --config.{path}: {where} has no {name!r}; {hint}")
+        value = getattr(value, name)
 
 
 def _sentence(error: Exception) -> str:

@@ -75,13 +75,13 @@ class FoldEncoders:
             tokens=text.tokens if text else 0,
             vocabulary=text.vocabulary if text else 0,
             image_size=self.image_size,
-            features=len(features.mean_V) if features else 0,
+            features=len(features.mean) if features else 0,
         )
 
     def encode(self, dataset: Dataset) -> dict[str, np.ndarray]:
         """Every row of `dataset`, training rows or not, as arrays under the keys of `mmjax.batch`.
 
-        `image` is the store's memory map itself. A data set without photos or image vectors has that modality absent everywhere.
+        `image` is the store's memory map itself. Without a store or image vectors that modality is absent everywhere.
 
         Returns:
           tabular_id, tabular_number, text, image, image_features: those of the modalities, N rows.
@@ -193,13 +193,15 @@ class FoldEncoders:
         if store is None:  # a view of one zero: no memory, however many rows
             return np.broadcast_to(np.zeros((), np.uint8), (rows, size, size, 3)), np.zeros(rows, bool)
         if store.size != size:
-            raise DataError(f"{dataset.name}: the photos are stored at {store.size} px, training had {size}; use data.image_size={size}.")
+            raise DataError(
+                f"{dataset.name}: photos are stored at {store.size} px, training had {size}; set data.image_size={size}."
+            )
         return store.pixels, store.present
 
     @staticmethod
     def _features(encoder: FeatureEncoder, dataset: Dataset, rows: int) -> tuple[np.ndarray, np.ndarray]:
         if dataset.features is None:
-            return np.zeros((rows, len(encoder.mean_V)), np.float32), np.zeros(rows, bool)
+            return np.zeros((rows, len(encoder.mean)), np.float32), np.zeros(rows, bool)
         return encoder.transform(dataset.features, dataset.features_present), dataset.features_present
 
     def _labels(self, dataset: Dataset, rows: int) -> np.ndarray:

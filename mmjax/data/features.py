@@ -1,7 +1,5 @@
 """Ready-made image vectors: an .npz file aligned to the table's ids, and their standardisation on the training rows."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,16 @@ _FAR = 1e6
 """Standardised values beyond this are cut, so that float32 sums stay finite; no tuning value."""
 
 
-def load_image_features(path: Path, ids: Sequence[str], report: DataReport) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
+def load_image_features(
+    path: Path, ids: Sequence[str], report: DataReport
+) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
     """Reads `ids` and `features` from an .npz file, without pickle, and puts them in the table's order.
 
     Args:
       path: .npz with `ids` (strings or whole numbers) and `features` (numbers, one row an id).
       ids: the table's ids.
-      report: told of table rows without a vector ('features_missing'), of vectors that are not finite ('features_broken') and of
-        ids that occur twice in the file ('features_twice'; the first counts).
+      report: told of table rows without a vector ('features_missing'), of vectors that are not finite ('features_broken') and
+        of ids that occur twice in the file ('features_twice'; the first counts).
 
     Returns:
       features: float32 N x V, zeros where absent.
@@ -40,37 +40,45 @@ def load_image_features(path: Path, ids: Sequence[str], report: DataReport) -> t
     for row, name in enumerate(file_ids):
         if row_of.setdefault(name, row) != row:
             report.add("features_twice", file=str(path), row=row, column="ids", value=name, action="the first vector counts")
-    at_N = np.array([row_of.get(str(name), -1) for name in ids], np.int64)
+    names = [str(name) for name in ids]
+    at_N = np.array([row_of.get(name, -1) for name in names], np.int64)
     feature_NxV = np.zeros((len(at_N), feature_FxV.shape[1]), np.float32)
     found_N = at_N >= 0
     feature_NxV[found_N] = feature_FxV[at_N[found_N]]
     finite_N = np.isfinite(feature_NxV).all(axis=1)
     feature_NxV[~finite_N] = 0
     for row in np.flatnonzero(~found_N):
-        report.add("features_missing", file=str(path), row=int(row), value=str(ids[row]), action="image features treated as absent")
+        action = "image features treated as absent: the file has none for this id"
+        report.add("features_missing", file=str(path), row=int(row), value=names[row], action=action)
     for row in np.flatnonzero(~finite_N):
         action = "image features treated as absent: a number is not finite"
-        report.add("features_broken", file=str(path), row=int(row), value=str(ids[row]), action=action)
+        report.add("features_broken", file=str(path), row=int(row), value=names[row], action=action)
     return feature_NxV, found_N & finite_N
 
 
 def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: is a single array; save an .npz with 'ids' and 'features'.")
-            ids, features = stored["ids"], stored["features"]
+            with stored:
+                ids, features = stored["ids"], stored["features"]
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file of image features; check data.image_features or the schema.") from error
     except KeyError as error:
         raise DataError(f"{path}: has no array {error.args[0]!r}; it needs 'ids' and 'features'.") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib and header parsing raise a dozen classes on damaged files
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as .npz without pickle ({why}); save 'ids' and 'features' with numpy.savez.") from error
+        raise DataError(f"{path}: cannot be read as .npz without pickle ({why}); save it anew with numpy.savez.") from error
     if ids.ndim != 1 or ids.dtype.kind not in "USiu":
         raise DataError(f"{path}: 'ids' must be one column of strings or whole numbers, not {ids.dtype} {ids.shape}.")
     if features.ndim != 2 or features.shape[0] != len(ids) or features.shape[1] == 0 or features.dtype.kind not in "fiub":
-        raise DataError(f"{path}: 'features' must be numbers, {len(ids)} x V as 'ids' has it, not {features.dtype} {features.shape}.")
+        raise DataError(
+            f"{path}: 'features' must be numbers, {len(ids)} x V to fit 'ids', not {features.dtype} {features.shape}."
+        )
     if ids.dtype.kind == "S":
         ids = np.char.decode(ids, "utf-8", "replace")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is reported as not finite
@@ -82,12 +90,12 @@ class FeatureEncoder:
     """Mean 0 and standard deviation 1 over the training rows; a constant column is 0.
 
     Attributes:
-      mean_V: float64.
-      std_V: float64; 0 marks a constant column.
+      mean: V numbers.
+      std: V numbers; 0 marks a constant column.
     """
 
-    mean_V: tuple[float, ...]
-    std_V: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     @classmethod
     def fit(
@@ -107,16 +115,17 @@ class FeatureEncoder:
         Raises:
           DataError: vectors of another length than in training.
         """
-        if feature_NxV.shape[1] != len(self.mean_V):
-            raise DataError(f"image features have {feature_NxV.shape[1]} numbers a row, training had {len(self.mean_V)}; use the same.")
-        std_V = np.asarray(self.std_V)
-        scale_V = np.divide(1, std_V, out=np.zeros_like(std_V), where=std_V > 1e-30)
-        out_NxV = (feature_NxV - np.asarray(self.mean_V)) * scale_V
+        if feature_NxV.shape[1] != len(self.mean):
+            found, fitted = feature_NxV.shape[1], len(self.mean)
+            raise DataError(f"image features have {found} numbers a row, training had {fitted}; use the same kind of vectors.")
+        std_V = np.asarray(self.std)
+        scale_V = np.divide(1, std_V, out=np.zeros_like(std_V), where=std_V > 1e-30)  # below, 1 / std would overflow
+        out_NxV = (feature_NxV - np.asarray(self.mean)) * scale_V
         return np.where(present_N[:, None], np.clip(out_NxV, -_FAR, _FAR), 0).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict(to_dict())` encodes alike."""
-        return {"mean": list(self.mean_V), "std": list(self.std_V)}
+        return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "FeatureEncoder":

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from mmjax.errors import DataError
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+Image.init()  # registers every format now, not in whichever thread comes first
+FORMATS = tuple(f for f in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM") if f in Image.OPEN)
 """Pixel formats only: Pillow's others include ones that start another program (EPS) or are rarely tested."""
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for a decompression bomb, twice a 0.25 GiB RGB image."""

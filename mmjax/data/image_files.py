@@ -55,28 +55,29 @@ def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: Dat
 
 
 def _look(name: str, root: Path) -> PhotoFile:
-    if not name:
-        return PhotoFile(name, root)
-    if _REMOTE.match(name):
-        return PhotoFile(name, root, problem=("image_path", "remote addresses are never fetched"))
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        return PhotoFile(name, root, problem=("image_path", "the path leaves the image folder"))
-    path = root / name
+    path = root / name if name else root
     try:
-        if not path.resolve().is_relative_to(root):
-            return PhotoFile(name, path, problem=("image_path", "a link leads out of the image folder"))
+        problem = _path_problem(name, path, root)
+        if not name or problem:
+            return PhotoFile(name, path, problem=("image_path", problem) if problem else None)
         return _hash(name, path)
-    except (ValueError, RuntimeError):  # a NUL or a lone surrogate in the name; a loop of links
-        return PhotoFile(name, path, problem=("image_path", "the path cannot be used"))
     except PermissionError:
         return PhotoFile(name, path, problem=("image_broken", "the file may not be read (permission denied)"))
     except (FileNotFoundError, NotADirectoryError):
         return PhotoFile(name, path, problem=("image_missing", "there is no such file"))
-    except OSError as error:
-        if error.errno in _UNUSABLE:
-            return PhotoFile(name, path, problem=("image_path", "the path cannot be used"))
-        raise DataError(f"{path}: cannot be read now ({error.strerror or error}); run the same command again.") from error
+    except (OSError, ValueError, RuntimeError) as error:  # also: a NUL or lone surrogate in the name; a loop of links
+        if isinstance(error, OSError) and error.errno not in _UNUSABLE:
+            raise DataError(f"{path}: cannot be read now ({error.strerror or error}); run the same command again.") from error
+        return PhotoFile(name, path, problem=("image_path", "the path cannot be used"))
+
+
+def _path_problem(name: str, path: Path, root: Path) -> str:
+    if _REMOTE.match(name):
+        return "remote addresses are never fetched"
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        return "the path leaves the image folder"
+    return "" if path.resolve().is_relative_to(root) else "a link leads out of the image folder"
 
 
 def _hash(name: str, path: Path) -> PhotoFile:

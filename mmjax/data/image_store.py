@@ -1,8 +1,8 @@
 """Photos decoded once: an on-disk uint8 array, keyed by content and size, that a later run finds and maps.
 
-Layout of `<cache>/images-<size>-<key>/`: `pixels.npy` (N x S x S x 3) and `store.json` (the whole key and the rows whose photo could
-not be decoded). While it is built the folder is called `.partial`; its `journal.jsonl` names the chunks whose pixels have
-reached the disk, so a killed build goes on where it was, and the rename at the end is the only way to the final name.
+Layout of `<cache>/images-<size>-<key>/`: `pixels.npy` (N x S x S x 3) and `store.json` (the whole key and the rows whose
+photo could not be decoded). While it is built the folder is called `.partial`; its `journal.jsonl` names the chunks whose
+pixels have reached the disk, so a killed build goes on where it was; the rename at the end is the only way to the final name.
 """
 
 import errno
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mmjax.data.atomic import folder_lock, sync_folder, write_error
+from mmjax.data.atomic import folder_lock, sync_folder, write_error, write_text
 from mmjax.data.image_decode import decode_bytes, quiet, read_photo
 from mmjax.data.image_files import PhotoFile, find_photos
 from mmjax.data.report import DataReport
@@ -60,6 +60,7 @@ def open_image_store(
     size: int,
     cache_dir: Path,
     report: DataReport,
+    *,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ImageStore:
@@ -90,7 +91,7 @@ def open_image_store(
             broken = _broken_of(folder, key, len(photos), size)
             if broken is None:
                 try:
-                    broken = _build(folder, key, photos, size, workers, progress)
+                    broken = _build(folder, key, photos, size, workers=workers, progress=progress)
                 except OSError as error:
                     raise write_error(folder, error, needed=len(photos) * size * size * 3) from error
     for row, reason in broken:
@@ -133,31 +134,33 @@ def _broken_of(folder: Path, key: str, rows: int, size: int) -> list[tuple[int, 
 
 
 def _build(
-    folder: Path, key: str, photos: Sequence[PhotoFile], size: int, workers: int, progress: Progress | None
+    folder: Path, key: str, photos: Sequence[PhotoFile], size: int, *, workers: int, progress: Progress | None
 ) -> list[tuple[int, str]]:
+    """Builds the store, or finishes it, and gives its undecodable rows."""
     if folder.exists():  # someone damaged it: it is not whole, so nobody can be using it
         shutil.rmtree(folder)
     building = folder.with_name(folder.name + ".partial")
     building.mkdir(parents=True, exist_ok=True)
-    row_bytes = size * size * 3
-    chunk = max(1, min(256, _CHUNK_BYTES // row_bytes))
-    done = _read_journal(building / "journal.jsonl", {"key": key, "chunk": chunk})
+    chunk = max(1, min(256, _CHUNK_BYTES // (size * size * 3)))
+    head = {"key": key, "chunk": chunk}
+    done = _read_journal(building / "journal.jsonl", head)
     header = _header(len(photos), size)
     pixels = os.open(building / "pixels.npy", os.O_RDWR | os.O_CREAT, 0o644)
     journal = os.open(building / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         if not done:
             os.ftruncate(pixels, 0)
-            _reserve(pixels, len(header) + len(photos) * row_bytes)
+            _reserve(pixels, len(header) + len(photos) * size * size * 3)
             _write_at(pixels, header, 0)
-            _append(journal, {"key": key, "chunk": chunk})
-        # Written with pwrite, not through a map: a full disk is then an error instead of a bus error.
+            _append(journal, head)
         with quiet(), ThreadPoolExecutor(workers) as pool:
             for first in range(0, len(photos), chunk):
                 if first not in done:
-                    part = photos[first : first + chunk]
-                    decoded = _decode_all(pool, part, size)
-                    _write_at(pixels, np.stack([image for image, _ in decoded]).tobytes(), len(header) + first * row_bytes)
+                    decoded = _decode_all(pool, photos[first : first + chunk], size)
+                    # pwrite, not a map: a full disk is then an error instead of a bus error.
+                    _write_at(
+                        pixels, np.stack([image for image, _ in decoded]).tobytes(), len(header) + first * size * size * 3
+                    )
                     os.fsync(pixels)  # the journal must never name pixels that are not on the disk
                     done[first] = [(first + i, reason) for i, (_, reason) in enumerate(decoded) if reason]
                     _append(journal, {"first": first, "broken": done[first]})
@@ -168,10 +171,7 @@ def _build(
         os.close(pixels)
         os.close(journal)
     broken = [entry for first in sorted(done) for entry in done[first]]
-    (building / "store.json").write_text(json.dumps({"key": key, "broken": broken}), encoding="utf-8")
-    with (building / "store.json").open("rb") as handle:
-        os.fsync(handle.fileno())
-    sync_folder(building)
+    write_text(building / "store.json", json.dumps({"key": key, "broken": broken}))
     building.rename(folder)
     sync_folder(folder.parent)
     (folder / "journal.jsonl").unlink(missing_ok=True)
@@ -214,7 +214,7 @@ def _read_journal(path: Path, head: dict[str, Any]) -> dict[int, list[tuple[int,
     good = 0
     for number, line in enumerate(raw.splitlines(keepends=True)):
         try:
-            entry = json.loads(line) if line.endswith(b"\n") else None
+            entry = json.loads(line) if line.endswith(b"\n") else {}
             if number == 0 and entry != head:
                 break
             if number > 0:
@@ -249,4 +249,3 @@ def _write_at(handle: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(handle, view, offset)
         view, offset = view[written:], offset + written
-

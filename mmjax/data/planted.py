@@ -63,12 +63,12 @@ class Latents:
     """What the files hide.
 
     Attributes:
-      label_N: class index of each row.
-      latent_NxM: pair named by each modality, in the order of `MODALITIES`; -1 where the modality is absent.
+      label: N, class index of each row.
+      latent: N x M, pair named by each modality, in the order of `MODALITIES`; -1 where the modality is absent.
     """
 
-    label_N: NDArray[np.int64]
-    latent_NxM: NDArray[np.int64]
+    label: NDArray[np.int64]
+    latent: NDArray[np.int64]
 
 
 def _member() -> Float[np.ndarray, "Z K"]:
@@ -134,7 +134,7 @@ def planted_name(*, rows: int, seed: int, image_size: int = 32) -> str:
 def write_planted(folder: Path, *, rows: int, seed: int, image_size: int = 32) -> None:
     """Writes table, photos and schema into `folder`, whole or not at all; a folder that has them already is left alone.
 
-    The same arguments give the same bytes. The files are drawn beside `folder` and renamed, so a killed process leaves no half set.
+    The same arguments give the same bytes. The files are drawn beside `folder`, then renamed: a kill leaves no half set.
 
     Args:
       folder: absent, empty, or holding the same planted set.
@@ -188,7 +188,7 @@ def _write_files(folder: Path, rows: int, seed: int, image_size: int) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for row, (label, (z_tabular, z_text, z_image)) in enumerate(zip(latents.label_N, latents.latent_NxM, strict=True)):
+    for row, (label, (z_tabular, z_text, z_image)) in enumerate(zip(latents.label, latents.latent, strict=True)):
         # One stream a row and part: a change to one part leaves the others as they were.
         name = f"P{row:06d}"
         note = draw_note(int(z_text), np.random.default_rng([seed, 2, row])) if z_text >= 0 else ""

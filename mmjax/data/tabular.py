@@ -118,8 +118,8 @@ class TabularEncoder:
         """
         if (len(table.categories), table.continuous.shape[1]) != (len(self.values), len(self.numbers_of)):
             raise DataError(
-                f"{table.path}: has {len(table.categories)} categorical and {table.continuous.shape[1]} continuous columns, but "
-                f"training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
+                f"{table.path}: has {len(table.categories)} categorical and {table.continuous.shape[1]} continuous columns, "
+                f"but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
             )
         rows = len(table.continuous)
         id_NxC = np.empty((rows, self.groups), np.int32)
@@ -148,7 +148,9 @@ class TabularEncoder:
         ]
         for number in self.numbers_of:
             if number.missing:
-                lines.append(f"{number.name}: {number.missing} training rows have no number; the median {number.median:g} is used.")
+                lines.append(
+                    f"{number.name}: {number.missing} training rows have no number; the median {number.median:g} stands in."
+                )
             if number.low == number.high:
                 lines.append(f"{number.name}: has one value in the training rows, so it tells nothing.")
         return lines

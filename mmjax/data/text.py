@@ -61,7 +61,8 @@ class TextEncoder:
           DataError: the table was cut to another number of tokens.
         """
         if table.words.shape[1] != self.tokens:
-            raise DataError(f"{table.path}: has {table.words.shape[1]} tokens a row, training had {self.tokens}; use its text_length.")
+            found = table.words.shape[1]
+            raise DataError(f"{table.path}: was cut to {found} tokens a row, training to {self.tokens}; use its text_length.")
         ids = {word: i for i, word in enumerate(self.words, _FIRST)}
         lookup_V = np.array([ids.get(word, UNKNOWN) for word in table.word_list] or [PADDING], np.int32)
         lookup_V[0] = PADDING

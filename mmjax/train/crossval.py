@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mmjax.settings import Settings
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.loop import FOLD_AXES, HOST_BATCHES, Fit, Phase, pad_batches
+from mmjax.train.loop import HOST_BATCHES, Fit, Phase, pad_batches
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Executor, Plan, make_plan
 from mmjax.train.results import summarise_run, write_fold
@@ -90,7 +90,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         if len(left) < len(chosen):
             say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
         run.dataset.report.write(workdir.path / "data_report.json")
-        return summarise_run(settings, workdir.path, chosen, run.dataset)
+        return summarise_run(settings, workdir.path, run.dataset)
 
 
 def task_names(settings: Settings) -> tuple[str, ...]:
@@ -120,7 +120,10 @@ def _open(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], boo
         say(line)
     fingerprint = checkpoint.config_fingerprint(settings.to_dict() | {"cv": None} | {"schema": dataset.schema.dumps()})
     log = MetricsLog(workdir.path)
-    say(f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} in {settings.cv.folds} folds; work folder {workdir.path}")
+    say(
+        f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
+        f"work folder {workdir.path}"
+    )
     return Run(settings, workdir, dataset, fold_N, fingerprint, log, say, stop)
 
 
@@ -133,7 +136,10 @@ def _prepare(run: Run, numbers: Sequence[int]) -> None:
         rows = np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number))
         test = np.flatnonzero(run.fold_N == number)
         if number in numbers and (not len(test) or len(rows) < 2):
-            raise DataError(f"{dataset.table.path}: fold {number} has {len(test)} rows to hold out and {len(rows)} to train on; use fewer folds.")
+            raise DataError(
+                f"{dataset.table.path}: fold {number} has {len(test)} rows to hold out and {len(rows)} to train on; "
+                "use fewer folds."
+            )
         # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
         fitted = FoldEncoders.fit(dataset, rows, settings)
         encoders.append(fitted)
@@ -141,6 +147,7 @@ def _prepare(run: Run, numbers: Sequence[int]) -> None:
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
     run.spec = folds.padded_spec([e.spec for e in encoders])
+    atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
         fitted.save(run.workdir.path / f"fold_{number}" / "encoders.json")
@@ -197,7 +204,10 @@ def _plan(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
 
 def step_flops(task: Task, shapes: Any, example: Any, batch_size: int) -> float:
     """Floating-point operations of one training step: XLA's count of a forward pass, three times (forward and two backward)."""
-    like = {k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]) if v.shape[:1] == (2,) else v.shape, v.dtype) for k, v in example.items()}
+    like = {
+        k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]) if v.shape[:1] == (2,) else v.shape, v.dtype)
+        for k, v in example.items()
+    }
     lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*shapes, like)
     cost = lowered.cost_analysis() or {}
     return 3.0 * float(cost.get("flops", 0.0))
@@ -212,7 +222,11 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
     states = []
     for i, fold in enumerate(padded):
-        pretrained = load_module(run, fold.number, "autoencoder")[0] if "autoencoder" in task_names(settings)[:-1] and name == "classifier" else None
+        pretrained = (
+            load_module(run, fold.number, "autoencoder")[0]
+            if "autoencoder" in task_names(settings)[:-1] and name == "classifier"
+            else None
+        )
         params, batch_stats = folds.init_variables(task, fold, pretrained)
         steps = max(1, len(fold.train_rows) // settings.train.batch_size) * task.max_epochs
         one = state.create(params, batch_stats, optimizer, folds.phase_key(settings, fold.number, name), steps)
@@ -276,7 +290,13 @@ def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
 
 
 def sweep(
-    settings: Settings, task: Task, fold: FoldRows, params: Any, batch_stats: Any, rows: np.ndarray, codes: np.ndarray | None = None
+    settings: Settings,
+    task: Task,
+    fold: FoldRows,
+    params: Any,
+    batch_stats: Any,
+    rows: np.ndarray,
+    codes: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """`Task.outputs` of the given rows, each once and in order; batches are gathered on the host."""
     index_ExB, _ = evaluation_batches(rows, settings.train.eval_batch_size)
@@ -285,7 +305,9 @@ def sweep(
     compiled = _predictor(task)
     parts: list[dict[str, np.ndarray]] = []
     for at in range(0, len(index_ExB), HOST_BATCHES):
-        part, _ = pad_batches(index_ExB[None, at : at + HOST_BATCHES], np.zeros((1, *index_ExB[at : at + HOST_BATCHES].shape)), HOST_BATCHES)
+        part, _ = pad_batches(
+            index_ExB[None, at : at + HOST_BATCHES], np.zeros((1, *index_ExB[at : at + HOST_BATCHES].shape)), HOST_BATCHES
+        )
         out = compiled(params, batch_stats, constant, gather(part[0]))
         parts.append({k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()})
     return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}

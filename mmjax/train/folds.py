@@ -57,7 +57,9 @@ def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
     return replace(specs[0], onehot=max(s.onehot for s in specs), vocabulary=max(s.vocabulary for s in specs))
 
 
-def constants(settings: Settings, spec: InputSpec, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+def constants(
+    settings: Settings, spec: InputSpec, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray
+) -> dict[str, np.ndarray]:
     """Class weights (K) and, where there is a table, which of the D padded columns are real.
 
     Args:
@@ -137,7 +139,7 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
 
 
 def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
-    """Puts pre-trained word vectors into the embedding table at `path`, if the config names a file and the model has a table."""
+    """Puts pre-trained word vectors into the embedding table at `path`, if config and model have one."""
     text = settings.model.text
     if not settings.data.vectors or not _has(params, path):
         return params

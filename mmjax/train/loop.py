@@ -100,16 +100,16 @@ class Phase:
 class Fit:
     """Runs a phase; `run` returns its final state."""
 
-    def __init__(self, phase: Phase, *, log: MetricsLog, progress: Progress, stop: Callable[[], bool], say: Callable[[str], None]):
+    def __init__(
+        self, phase: Phase, *, log: MetricsLog, progress: Progress, stop: Callable[[], bool], say: Callable[[str], None]
+    ):
         self.phase, self.log, self.progress, self.stop, self.say = phase, log, progress, stop, say
         executor, task = phase.executor, phase.task
         chunk = partial(train_chunk, task, phase.optimizer, phase.settings, executor.axis_name)
         self.train = executor.train(chunk)
         self.evaluate = executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0))
         finish = partial(end_epoch, patience=task.patience, max_epochs=task.max_epochs)
-        self.end_epoch = jax.jit(
-            lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0
-        )
+        self.end_epoch = jax.jit(lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0)
         gather = gather_rows(phase.host) if phase.host is not None else None
         self.loaders = [Loader(phase.source(f), _with_rows(gather)) for f in range(executor.width)]
         valid = max(-(-len(r) // phase.settings.train.eval_batch_size) for r in phase.valid_rows)
@@ -139,7 +139,9 @@ class Fit:
                 saved_at = time.monotonic()
             if interrupted:
                 where = f"fold {_names(phase.folds)}, {phase.task.name}, epoch {epoch + 1}"
-                raise Interrupted(f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there.")
+                raise Interrupted(
+                    f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there."
+                )
             index, numbers = self._next()
             state, chunk_sums = self.train(state, phase.rows, index, phase.active(dispatch))
             sums = chunk_sums if sums is None else _add(sums, chunk_sums)
@@ -211,11 +213,12 @@ class Fit:
         # Skipped steps cannot precede a stop, so the step's place in the dispatch follows from its number.
         place = step - epoch * phase.steps[i] - dispatch * phase.executor.plan.steps
         ids = [str(phase.ids[r]) for r in numbers[i][min(max(place, 0), numbers.shape[1] - 1)]]
-        kept = checkpoint.save_model(phase.directory / "last_good", jax.device_get(state.params), {"step": step}, phase.fingerprint)
+        kept = phase.directory / "last_good"
+        checkpoint.save_model(kept, jax.device_get(state.params), {"step": step}, phase.fingerprint)
         raise NonFiniteError(
             f"The loss or a gradient stopped being finite in fold {phase.folds[i]}, {phase.task.name}, step {step} (epoch "
-            f"{epoch + 1}), on the rows {', '.join(ids)}; the parameters before that step are in {kept or phase.directory}. Look at these "
-            "rows, lower config.optim.learning_rate, set config.optim.clip_norm, or set config.train.on_nonfinite=skip."
+            f"{epoch + 1}), on the rows {', '.join(ids)}; the parameters before that step are in {kept}. Look at these rows, "
+            "lower config.optim.learning_rate, set config.optim.clip_norm, or set config.train.on_nonfinite=skip."
         )
 
     def _save(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
@@ -223,7 +226,9 @@ class Fit:
         host = {"epoch": epoch, "dispatch": dispatch, "loaders": positions, "plan": self.phase.executor.plan.to_dict()}
         tree = {"state": jax.device_get(state), "sums": jax.device_get(sums if sums is not None else self._zero_sums(state))}
         keep = self.phase.settings.train.keep_checkpoints
-        checkpoint.save(self.phase.directory, epoch * self.phase.dispatches + dispatch, tree, host, self.phase.fingerprint, keep=keep)
+        checkpoint.save(
+            self.phase.directory, epoch * self.phase.dispatches + dispatch, tree, host, self.phase.fingerprint, keep=keep
+        )
 
     def _restore(self) -> tuple[TrainState, Sums | None, int, int]:
         phase = self.phase
@@ -232,7 +237,9 @@ class Fit:
         found = checkpoint.restore(phase.directory, like, phase.fingerprint, self.say)
         steps = None if found is None else np.asarray(found[1]["state"].step)
         for i, fold in enumerate(phase.folds):
-            self.log.truncate(fold, phase.task.name, 0 if steps is None else int(steps[i]), 0 if found is None else found[2]["epoch"])
+            self.log.truncate(
+                fold, phase.task.name, 0 if steps is None else int(steps[i]), 0 if found is None else found[2]["epoch"]
+            )
         if found is None:
             return phase.state, None, 0, 0
         _, tree, host = found

@@ -26,9 +26,7 @@ def make_optimizer(optim: OptimSettings) -> optax.GradientTransformation:
     return optax.chain(*parts, optax.scale(-1.0))
 
 
-def learning_rate(
-    optim: OptimSettings, base: float, step: Int[Array, ""], total_steps: Int[Array, ""]
-) -> Float[Array, ""]:
+def learning_rate(optim: OptimSettings, base: float, step: Int[Array, ""], total_steps: Int[Array, ""]) -> Float[Array, ""]:
     """Learning rate at a step: constant (paper), or decaying over the fold's own `total_steps`, after a linear warm-up."""
     fraction = jnp.clip(step / jnp.maximum(total_steps, 1), 0.0, 1.0)
     shape = {"constant": jnp.ones_like(fraction), "linear": 1.0 - fraction, "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))}

@@ -89,7 +89,9 @@ def make_plan(
                 f"config.train.placement is batch, but config.train.batch_size={train.batch_size} is not a multiple of "
                 f"{devices} devices; set config.train.devices to a divisor of it."
             )
-        by_fold = resident and folds > 1 and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
+        by_fold = (
+            resident and folds > 1 and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
+        )
         if by_fold:
             devices = min(devices, folds)
             placement, together, why = "folds", folds, f"{folds} folds placed on {devices} devices"

@@ -7,8 +7,6 @@ from pathlib import Path
 import jax
 from platformdirs import user_cache_dir
 
-from mmjax.train.log import say as say
-
 
 def set_up() -> None:
     """Turns the persistent compilation cache on and silences the libraries' chatter.
@@ -22,3 +20,8 @@ def set_up() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     for name in ("orbax", "absl", "jax", "grain"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def say(line: str) -> None:
+    """Prints a line at once, so that a log file shows it before the next long step."""
+    print(line, flush=True)

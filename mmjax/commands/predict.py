@@ -1,0 +1,98 @@
+"""`mmjax predict`: one output row per input row, in the same order, by the mean of the folds."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+
+from mmjax.commands.arguments import Parser, existing_file
+from mmjax.data.atomic import sync_folder, write_error, write_text
+from mmjax.errors import ConfigError
+
+if TYPE_CHECKING:  # jax is imported late
+    from mmjax.ensemble import Ensemble, Predictions
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command.
+
+    Raises:
+      MmjaxError: a wrong argument, work folder or table, or OUT cannot be written; OUT is then as it was.
+    """
+    args = _parser().parse(arguments)
+    data, out = existing_file(args.data, "table"), Path(args.out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"mmjax predict: --out={out}: there is no folder {out.parent}; make it first.")
+    if out.is_dir() or (out.exists() and out.samefile(data)):
+        raise ConfigError(f"mmjax predict: --out={out}: is {'a folder' if out.is_dir() else 'the input itself'}; name another.")
+    # jax is imported once the arguments are known to be right
+    from mmjax.data.report import DataReport  # noqa: PLC0415
+    from mmjax.ensemble import Ensemble  # noqa: PLC0415
+    from mmjax.train import runtime  # noqa: PLC0415
+    from mmjax.train.log import Progress  # noqa: PLC0415
+    from mmjax.unseen import open_unseen  # noqa: PLC0415
+
+    runtime.set_up()
+    ensemble = Ensemble.load(args.workdir)
+    report = DataReport()
+    dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.say)
+    for line in report.summary_lines():
+        runtime.say(line)
+    ids = dataset.table.ids
+    progress = Progress(runtime.say)
+    progress.start(f"predicting {len(ids)} rows by {len(ensemble.members)} folds", len(ids) * len(ensemble.members))
+    try:
+        predictions = ensemble.predict(dataset, progress.advance)
+    finally:
+        progress.finish()
+    _write(out, ids, ensemble, predictions)
+    folds = [member.number for member in ensemble.members]
+    about = {"rows": len(ids), "folds": folds, "classes": ensemble.spec.classes, "modalities": ensemble.spec.modalities}
+    write_text(out.with_name(f"{out.name}.report.json"), json.dumps(about | report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    runtime.say(f"Written: {len(ids)} rows in {out}, what was wrong with them in {out.name}.report.json")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("predict", "Class, probabilities and attention of every row of a table, by the mean of the finished folds.")
+    parser.add_argument("--workdir", required=True, help="as given to train")
+    parser.add_argument("--data", required=True, help="CSV file with the columns of the training table; no label is needed")
+    parser.add_argument("--out", required=True, help="CSV file to write")
+    parser.add_argument("--images", default="", help="folder of the rows' photos; as in training if left out")
+    parser.add_argument("--features", default="", help=".npz of the rows' image vectors; as in training if left out")
+    return parser
+
+
+def _write(out: Path, ids: np.ndarray, ensemble: "Ensemble", predictions: "Predictions") -> None:
+    """One line a row: id, class, p_<class>..., attention_<modality>..."""
+    spec = ensemble.spec
+    names = np.array(spec.classes, dtype=object)[predictions.probabilities.argmax(axis=1)]
+    with _whole(out) as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        columns = [*(f"p_{c}" for c in spec.classes), *(f"attention_{m}" for m in spec.modalities)]
+        writer.writerow(["id", "class", *columns])
+        for row, (name, chosen) in enumerate(zip(ids, names, strict=True)):
+            numbers = (*predictions.probabilities[row], *predictions.attention[row])
+            writer.writerow([name, chosen, *(f"{v:.9g}" for v in numbers)])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A file that takes its name only once it is complete: a million rows are never in memory as text."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""`mmjax reproduce`: runs the rows of the paper's Table 1 or 2 and sets ours beside the paper's."""
+
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from mmjax.commands.arguments import Parser
+from mmjax.commands.config import CONFIGS, read_config
+from mmjax.errors import ConfigError, WorkdirError
+from mmjax.paper import TABLES, PaperRow
+from mmjax.report import Report, RowReport
+from mmjax.settings import Settings
+
+TIMES = "times.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command.
+
+    Raises:
+      ConfigError: an argument is wrong; nothing was run.
+      MmjaxError: as training.
+    """
+    args, overrides = _parser().parse_with_overrides(arguments)
+    if args.root:
+        overrides = [f"--config.data.root={args.root}", *overrides]
+    configs = Path(args.configs) if args.configs else CONFIGS
+    chosen = _rows(args.table, args.rows)
+    variant = args.dataset
+    if args.table == "table2" and variant.split("+")[0] == "petfinder_features":
+        raise ConfigError("mmjax reproduce: table2 reconstructs photos and petfinder_features has none; use petfinder.")
+    names = {row.number: row.config_file(variant) for row in chosen}
+    # All configs are read before the first row is trained, so that a typo costs nothing.
+    settings = {n: read_config("reproduce", str(configs / name), overrides) for n, name in names.items()}
+    # Imported late: --help and a wrong argument answer at once.
+    from mmjax.train import runtime  # noqa: PLC0415
+    from mmjax.train.workdir import environment  # noqa: PLC0415
+
+    runtime.set_up()
+    command = shlex.join(["mmjax", "reproduce", *arguments])
+    report = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset))
+    for row in chosen:
+        runtime.say(f"{args.table} row {row.number}: configs/{names[row.number]}")
+        report.rows.append(_run(Path(args.workdir), row, names[row.number], settings[row.number], runtime.say))
+        report.write(Path(args.workdir))  # after every row: a long table shows what it has
+    console = Console()
+    head, body = report.cells()
+    console.print(_table(f"{args.table} on {args.dataset}", head, body))
+    head, body = report.pair_cells()
+    if body:
+        console.print(_table("paired differences, corrected resampled t-test", head, body))
+    runtime.say(f"Written: report.md, report.json and plot.png in {args.workdir}")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("reproduce", "Runs the rows of the paper's Table 1 or 2 (resumable), paper vs ours, with a paired test.")
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--dataset", default="planted", help="variant of configs/base.py, such as petfinder or fashion+grouped")
+    parser.add_argument("--root", default="", help="folder of the data set")
+    parser.add_argument("--workdir", required=True, help="row k is trained in WORKDIR/row<k>; the report goes into WORKDIR")
+    parser.add_argument("--rows", default="", help="row numbers, such as 1,2,6; all if left out")
+    parser.add_argument("--configs", default="", help="folder of the config files; the checkout's if left out")
+    parser.epilog = "--config.key=value overrides a setting in every row."
+    return parser
+
+
+def _rows(table: str, text: str) -> list[PaperRow]:
+    known = {row.number: row for row in TABLES[table]}
+    if not text:
+        return list(known.values())
+    chosen = []
+    for part in text.split(","):
+        if not part.strip().isdigit() or int(part) not in known:
+            raise ConfigError(f"mmjax reproduce: --rows={text}: {part!r} is not a row of {table}; use 1 to {max(known)}.")
+        chosen.append(int(part))
+    return [known[n] for n in sorted(set(chosen))]
+
+
+def _notes(dataset: str) -> list[str]:
+    notes = ["Time is wall time on one machine, compilation included; a killed session's time is not counted."]
+    if dataset.startswith("petfinder_features"):
+        notes.append("`image` stands for ready-made image vectors here: this data set has no photos.")
+    if "grouped" in dataset:
+        notes.append("Folds are grouped: no value of the group column is in two folds (the paper's folds are not).")
+    return notes
+
+
+def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Callable[[str], None]) -> RowReport:
+    from mmjax.train import crossval  # noqa: PLC0415
+
+    folder = workdir / f"row{row.number}"
+    with _timed(workdir, folder, settings):
+        summary = crossval.crossval(settings, folder, say)
+    fold_file = folder / "folds.csv"
+    sizes = pd.read_csv(fold_file, dtype=str)["fold"].astype(int)
+    test_rows = float((sizes >= 0).sum() / settings.cv.folds)
+    return RowReport(
+        paper=row,
+        config=f"configs/{name}",
+        workdir=folder.name,
+        summary=summary,
+        seconds=_times(workdir).get(folder.name, 0.0),
+        train_rows=test_rows * (settings.cv.folds - 1),
+        test_rows=test_rows,
+        folds_digest=hashlib.sha256(fold_file.read_bytes()).hexdigest(),
+    )
+
+
+@contextmanager
+def _timed(workdir: Path, folder: Path, settings: Settings) -> Iterator[None]:
+    """Adds the block's wall time to the row's, unless the row was finished before."""
+    from mmjax.train.workdir import atomic_write_json  # noqa: PLC0415
+
+    chosen = settings.cv.only or range(settings.cv.folds)
+    finished = all((folder / f"fold_{f}" / "done.json").exists() for f in chosen)
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        if not finished:
+            times = _times(workdir)
+            times[folder.name] = times.get(folder.name, 0.0) + time.monotonic() - start
+            atomic_write_json(workdir / TIMES, times)
+
+
+def _times(workdir: Path) -> dict[str, float]:
+    file = workdir / TIMES
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"{file}: cannot be read ({error}); delete it, the rows' times are lost then.") from error
+
+
+def _table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i < 3 and name not in ("t", "p") else "right")
+    for line in body:
+        table.add_row(*line)
+    return table

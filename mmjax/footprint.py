@@ -1,0 +1,134 @@
+"""What a config costs before anything is allocated: parameters, operations and memory, from shapes alone (`jax.eval_shape`)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.batch import InputSpec
+from mmjax.ensemble import blank_batch
+from mmjax.settings import Settings
+from mmjax.train import crossval, folds
+from mmjax.train.optimizer import make_optimizer
+from mmjax.train.parallel import Plan, make_plan
+from mmjax.train.tasks import Task, make_task
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One phase of a run.
+
+    Attributes:
+      phase: autoencoder or classifier.
+      parameters: number of parameters by module.
+      step_flops: floating-point operations of one fold's training step.
+      step_bytes: memory of one fold while it trains, in bytes, by what it holds; gradients and activations live for a step.
+      rows_bytes: encoded rows of one fold, in bytes.
+      plan: which folds train together and where, as training would decide on this machine.
+    """
+
+    phase: str
+    parameters: dict[str, int]
+    step_flops: float
+    step_bytes: dict[str, int]
+    rows_bytes: int
+    plan: Plan
+
+    @property
+    def total_parameters(self) -> int:
+        """Over all modules."""
+        return sum(self.parameters.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """On one device: the folds that train together there, and their rows where they lie there."""
+        plan = self.plan
+        together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, 1)
+        rows = self.rows_bytes if plan.resident else 0
+        elsewhere = self.step_bytes["activations"] * (plan.devices - 1) // plan.devices if plan.placement == "batch" else 0
+        return together * (sum(self.step_bytes.values()) - elsewhere + rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "total_parameters": self.total_parameters, "total_bytes": self.total_bytes}
+
+
+def footprints(settings: Settings, spec: InputSpec, rows: int) -> list[Footprint]:
+    """One entry a phase of the run.
+
+    Args:
+      settings: the run's settings.
+      spec: sizes of the inputs.
+      rows: of the whole table.
+    """
+    return [_footprint(settings, name, spec, rows) for name in crossval.task_names(settings)]
+
+
+def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Footprint:
+    task = make_task(name, settings, spec)
+    size = settings.train.batch_size
+    width = folds.code_width(settings, spec) if name == "classifier" else 0
+    batch = blank_batch(spec, size, width)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    shapes = jax.eval_shape(task.init, key, batch)
+    params, batch_stats = shapes
+    optimizer_state = jax.eval_shape(make_optimizer(settings.optim).init, params)
+    held = {
+        "parameters": _bytes(params),
+        "gradients": _bytes(params),
+        "RMSprop": _bytes(optimizer_state),
+        "best so far": _bytes((params, batch_stats)),
+        "BatchNorm": _bytes(batch_stats),
+        "activations": _saved_bytes(task, params, batch_stats, batch, key),
+    }
+    one_row = {k: v for k, v in blank_batch(spec, 1, width).items() if k != "weight" and not k.endswith("_weight")}
+    rows_bytes = rows * _bytes(one_row)
+    trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
+    flops = crossval.step_flops(task, shapes, batch, size)
+    plan = make_plan(
+        settings,
+        phase=name,
+        folds=len(settings.cv.only) or settings.cv.folds,
+        steps_per_epoch=max(1, int(trained) // size),
+        step_flops=flops,
+        row_bytes=rows_bytes,
+        state_bytes=4 * _bytes(params),
+    )
+    return Footprint(name, _by_module(params), flops, held, rows_bytes, plan)
+
+
+def _by_module(params: Mapping[str, Any]) -> dict[str, int]:
+    """Parameters by tower, or by encoder and decoder of an autoencoder: the layers of one are added up."""
+    counts: dict[str, int] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        names = [str(getattr(k, "key", k)) for k in path]
+        kept = names[: 2 if names[0] == "autoencoder" else 1]
+        name = re.sub(r"_\d+$", "", "/".join(kept))
+        counts[name] = counts.get(name, 0) + int(leaf.size)
+    return counts
+
+
+def _saved_bytes(task: Task, params: Any, batch_stats: Any, batch: Any, key: Any) -> int:
+    """Bytes that the forward pass keeps for the backward one: what `jax.vjp` saves and was not an argument.
+
+    XLA may keep less (it computes some of it again) or, in passing, more.
+    """
+
+    def kept(params: Any, batch_stats: Any, batch: Any, key: Any) -> list[Any]:
+        def loss(p: Any) -> Any:
+            terms, *_ = task.losses(p, batch_stats, batch, key)
+            return sum(t.weight * t.sum for t in terms.values())
+
+        return jax.tree.leaves(jax.vjp(loss, params)[1])
+
+    jaxpr = jax.make_jaxpr(kept)(params, batch_stats, batch, key).jaxpr
+    given = {id(v) for v in jaxpr.invars}
+    saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
+    return _bytes(list(saved.values()))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

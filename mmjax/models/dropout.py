@@ -1,0 +1,32 @@
+"""Dropout whose mask does not depend on how many devices share the batch."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class GlobalDropout(nn.Module):
+    """Dropout (Srivastava et al. 2014), equal under `pmap` and on one device.
+
+    Every device draws the mask of the global batch and takes its own rows, so sharding a batch changes no number.
+
+    Attributes:
+      rate: probability of zeroing a value.
+      axis_name: device axis the batch is sharded over, or None.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool) -> Float[Array, "B D"]:
+        """Zeroes values and scales the rest by 1 / (1 - rate) when training."""
+        if not train or self.rate == 0.0:
+            return x_BxD
+        rows = x_BxD.shape[0]
+        devices = jax.lax.axis_size(self.axis_name) if self.axis_name else 1
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, (rows * devices, *x_BxD.shape[1:]))
+        if self.axis_name:
+            keep = jax.lax.dynamic_slice_in_dim(keep, jax.lax.axis_index(self.axis_name) * rows, rows)
+        return jnp.where(keep, x_BxD / (1.0 - self.rate), jnp.zeros_like(x_BxD))

@@ -1,0 +1,34 @@
+"""Tower of a vector: the table's columns, or an image vector made by another model."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from mmjax.models.dropout import GlobalDropout
+
+dense_init = nn.initializers.glorot_uniform()
+"""Our reading: Keras' default for dense layers; the paper is silent."""
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU and dropout after each (paper, section 4.1, #1: 256 -> 128, dropout 0.2).
+
+    Attributes:
+      sizes: units of each layer; the last is m.
+      dropout: rate after each layer.
+      dtype: compute dtype; parameters stay float32.
+      axis_name: device axis the batch is sharded over, or None.
+    """
+
+    sizes: tuple[int, ...]
+    dropout: float
+    dtype: jnp.dtype
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool) -> Float[Array, "B m"]:
+        """Returns v, the tower's representation."""
+        for i, size in enumerate(self.sizes):
+            x_BxD = nn.relu(nn.Dense(size, dtype=self.dtype, kernel_init=dense_init, name=f"dense_{i}")(x_BxD))
+            x_BxD = GlobalDropout(self.dropout, self.axis_name, name=f"dropout_{i}")(x_BxD, train=train)
+        return x_BxD

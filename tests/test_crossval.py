@@ -1,0 +1,156 @@
+"""End to end on planted data: real configs, shrunk, through files on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmjax.errors import Interrupted
+from mmjax.train import crossval as crossval_module
+from mmjax.train.crossval import crossval
+from mmjax.train.loop import Fit
+from tests.shrunken import shrunken
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def quiet(line: str) -> None:
+    del line
+
+
+def outcome(workdir: Path) -> dict[str, bytes]:
+    """What two runs must agree on, byte for byte: every parameter, prediction and number."""
+    names = ["predictions.csv", "summary.json", "folds.csv"]
+    files = [workdir / n for n in names] + sorted(workdir.glob("fold_*/**/*"))
+    return {str(f.relative_to(workdir)): f.read_bytes() for f in files if f.is_file() and "manifest" not in f.name}
+
+
+def parameters(workdir: Path, cache: Path) -> list[np.ndarray]:
+    import jax
+
+    from mmjax.ensemble import Ensemble
+
+    members = Ensemble.load(workdir).members
+    return [np.asarray(x) for member in members for x in jax.tree.leaves(member.modules)]
+
+
+@pytest.mark.parametrize("row", ["tabular", "text", "image", "concat", "concat_discretized", "attention", "mmae"])
+def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
+    """Every config ends with each row held out once and a summary of the metrics of its task."""
+    summary = crossval(shrunken(row, cache, train__max_epochs=1, train__autoencoder_max_epochs=1), tmp_path, quiet)
+    predictions = pd.read_csv(tmp_path / "predictions.csv", dtype=str)
+    assert summary["folds_finished"] == 2
+    assert predictions["id"].is_unique
+    assert len(predictions) == summary["rows"]
+    expected = "mse_image" if row == "mmae" else "accuracy"
+    assert 0 < summary["mean"][expected] < 1
+    if row != "mmae":
+        assert len(predictions) == 240
+        attention = predictions[[c for c in predictions if c.startswith("attention_")]].astype(float)
+        np.testing.assert_allclose(attention.sum(axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")])
+def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
+    summary = crossval(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)
+    assert summary["folds_finished"] == 2
+    assert (tmp_path / "fold_0" / "autoencoder").exists() == (mode != "joint")
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Stops after every few dispatches, resumes, and ends with the same bytes: parameters, predictions, summary.
+
+    Breaks if the loader's position, dropout's key, RMSprop's memory, the best parameters or an epoch's sums are not restored.
+    """
+    settings = shrunken("mmae_attention", cache, train__steps_per_dispatch=2, cv__only=(0,))
+    crossval(settings, tmp_path / "whole", quiet)
+    calls = 0
+
+    def stop_now_and_then(self: Fit) -> bool:
+        nonlocal calls
+        calls += 1
+        return calls % 3 == 0
+
+    original = Fit.__init__
+
+    def patched(self: Fit, *args, **kwargs) -> None:
+        original(self, *args, **kwargs)
+        self.stop = lambda: stop_now_and_then(self)
+
+    monkeypatch.setattr(Fit, "__init__", patched)
+    stops = 0
+    while True:
+        try:
+            crossval(settings, tmp_path / "cut", quiet)
+            break
+        except Interrupted:
+            stops += 1
+            assert stops < 100
+    assert stops >= 3
+    whole, cut = outcome(tmp_path / "whole"), outcome(tmp_path / "cut")
+    assert whole["predictions.csv"] == cut["predictions.csv"]
+    assert json.loads(whole["summary.json"]) == json.loads(cut["summary.json"])
+    for a, b in zip(parameters(tmp_path / "whole", cache), parameters(tmp_path / "cut", cache), strict=True):
+        np.testing.assert_array_equal(a, b)
+    drop = [{k: v for k, v in json.loads(line).items() if k != "time"} for line in (tmp_path / "whole/metrics.jsonl").open()]
+    kept = [{k: v for k, v in json.loads(line).items() if k != "time"} for line in (tmp_path / "cut/metrics.jsonl").open()]
+    assert drop == kept
+
+
+def test_same_seed_same_run_and_another_seed_another(cache: Path, tmp_path: Path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        crossval(shrunken("tabular", cache, train__seed=seed), tmp_path / name, quiet)
+    a, b, c = ((tmp_path / n / "predictions.csv").read_bytes() for n in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize("row", ["tabular", "mmae_attention"])
+def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path):
+    """vmap over folds of different one-hot and vocabulary sizes against one fold after the other: 1e-5 on probabilities."""
+    results = {}
+    for name, parallel in (("together", "vmap"), ("alone", "sequential")):
+        crossval(shrunken(row, cache, train__fold_parallel=parallel, cv__folds=3), tmp_path / name, quiet)
+        results[name] = pd.read_csv(tmp_path / name / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
+    np.testing.assert_allclose(results["together"], results["alone"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("row", "placement"), [("mmae_attention", "batch"), ("tabular", "folds"), ("image", "folds")])
+def test_several_devices_equal_one(row: str, placement: str, cache: Path, tmp_path: Path):
+    """pmap over eight virtual devices (gradients and BatchNorm averaged), or folds on devices, against jit on one: 1e-5."""
+    results = {}
+    for name, devices in (("many", 8), ("one", 1)):
+        settings = shrunken(row, cache, train__devices=devices, train__placement=placement, cv__folds=3, train__max_epochs=1)
+        crossval(settings, tmp_path / name, quiet)
+        results[name] = pd.read_csv(tmp_path / name / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
+    np.testing.assert_allclose(results["many"], results["one"], atol=1e-5, rtol=0)
+
+
+def test_rows_on_the_host_equal_rows_on_the_device(cache: Path, tmp_path: Path):
+    """Grain's gathering threads against gathering on the device: the same batches, so the same numbers."""
+    results = {}
+    for resident in ("host", "device"):
+        crossval(shrunken("attention", cache, train__resident=resident, train__max_epochs=1), tmp_path / resident, quiet)
+        results[resident] = pd.read_csv(tmp_path / resident / "predictions.csv").filter(regex="^p_").to_numpy()
+    np.testing.assert_allclose(results["host"], results["device"], atol=1e-5, rtol=0)
+
+
+def test_finished_folds_are_not_trained_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = shrunken("tabular", cache)
+    first = crossval(settings, tmp_path, quiet)
+    monkeypatch.setattr(crossval_module, "train_task", lambda *a: pytest.fail("a finished fold was trained again"))
+    assert crossval(settings, tmp_path, quiet) == first
+
+
+def test_single_folds_can_be_chosen_and_completed(cache: Path, tmp_path: Path):
+    """Folds trained one by one over several commands give what one command gives."""
+    settings = shrunken("tabular", cache, train__fold_parallel="sequential")
+    whole = crossval(settings, tmp_path / "whole", quiet)
+    for fold in (1, 0):
+        parts = crossval(shrunken("tabular", cache, train__fold_parallel="sequential", cv__only=(fold,)), tmp_path / "parts", quiet)
+    assert parts["by_fold"] == whole["by_fold"]

@@ -1,0 +1,301 @@
+"""Encoders learn from the training rows only, and encode any table by what they learnt."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from encoder_tables import make_table
+
+from mmjax.data.dataset import Dataset
+from mmjax.data.encode import FoldEncoders
+from mmjax.data.image_store import ImageStore
+from mmjax.data.report import DataReport
+from mmjax.data.tabular import TabularEncoder
+from mmjax.data.text import TextEncoder, load_vectors, random_vectors
+from mmjax.errors import CheckpointError, DataError
+from mmjax.settings import Settings
+
+NAN, INF = np.nan, np.inf
+
+
+def test_onehot_ids_run_on_over_the_groups():
+    table = make_table([["b", "a", "", "c"], ["x", "x", "y", "z"]], [[1.0, 3.0, 2.0, 9.0]])
+    encoder = TabularEncoder.fit(table, np.array([0, 1, 2]))
+    ids, numbers = encoder.transform(table)
+    # columns: '' a b | x y; 'c' and 'z' were not seen in training
+    np.testing.assert_array_equal(ids, [[2, 3], [1, 3], [0, 4], [-1, -1]])
+    np.testing.assert_array_equal(numbers[:, 0], np.float32([0, 1, 0.5, 1]))  # clipped outside the training range
+    assert (encoder.onehot, encoder.groups, encoder.numbers) == (5, 2, 1)
+    assert (ids.dtype, numbers.dtype) == (np.int32, np.float32)
+
+
+def test_missing_numbers_are_the_training_median():
+    table = make_table([], [[0.0, 10.0, 2.0, NAN, INF, -INF], [5.0, 5.0, 5.0, NAN, 7.0, 5.0], [NAN] * 6])
+    encoder = TabularEncoder.fit(table, np.arange(4))
+    numbers = encoder.transform(table)[1]
+    np.testing.assert_allclose(numbers[:, 0], [0, 1, 0.2, 0.2, 0.2, 0.2], atol=1e-7)
+    assert not numbers[:, 1:].any()  # constant, and never known
+    notes = "\n".join(encoder.notes())
+    assert "1 training rows have no number; the median 2 stands in" in notes
+    assert "4 training rows have no number" in notes
+    assert "one value" in notes
+
+
+def test_notes_count_missing_categories_by_name():
+    table = make_table([["", "a", "", "b"]])
+    encoder = TabularEncoder.fit(table, np.array([0, 1]), categorical_names=["colour"])
+    assert encoder.notes() == ["colour: 1 training rows have no value; they form a category of their own."]
+
+
+def test_discretised_numbers_become_groups():
+    values = np.arange(100.0)
+    table = make_table([["a"] * 50 + ["b"] * 50], [values.tolist(), [0.0] * 95 + [1, 2, 3, 4, NAN]])
+    encoder = TabularEncoder.fit(table, np.arange(100), discretize=True, bins=4)
+    ids, numbers = encoder.transform(table)
+    assert numbers.shape == (100, 0)
+    assert (encoder.groups, encoder.numbers) == (3, 0)
+    assert np.bincount(ids[:, 1])[2:].tolist() == [24, 25, 25, 26]
+    assert (ids[:, 2] == ids[0, 2]).all()  # quantiles of a column that is nearly all zero fall together
+    assert encoder.onehot == 2 + 4 + 1
+    far = make_table([["a", "a"]], [[-1e300, 1e300], [NAN, 4.0]])
+    assert encoder.transform(far)[0][:, 1].tolist() == [2, 5]
+
+
+@pytest.mark.parametrize("discretize", [False, True])
+def test_tabular_does_not_see_held_out_rows(discretize):
+    # Broken by fitting on the whole table, or by keeping the order in which the table lists its categories.
+    rng = np.random.default_rng(0)
+    train = np.arange(0, 60, 2)
+    colours, numbers = rng.choice(list("abcde"), 60).tolist(), rng.normal(size=60).tolist()
+    changed_colours, changed_numbers = list(colours), list(numbers)
+    for row in range(1, 60, 2):
+        changed_colours[row], changed_numbers[row] = f"zz{row}", 1e9 * row
+    one = TabularEncoder.fit(make_table([colours], [numbers]), train, discretize=discretize)
+    two = TabularEncoder.fit(make_table([changed_colours], [changed_numbers], reverse=True), train, discretize=discretize)
+    assert one == two
+
+
+def test_text_does_not_see_held_out_rows():
+    texts = ["sea sun sea", "moon sun", "moon moon moon", "sun star"]
+    train = np.array([0, 1])
+    one = TextEncoder.fit(make_table(texts=texts), train, min_count=1, max_words=10)
+    other = make_table(texts=[*texts[:2], "aaa aaa aaa", "sea"], reverse=True)
+    assert one == TextEncoder.fit(other, train, min_count=1, max_words=10)
+    assert one.words == ("sea", "sun", "moon")
+
+
+def test_text_ids():
+    table = make_table(texts=["b a a c", "b a", "", "d"])
+    encoder = TextEncoder.fit(table, np.array([0, 1, 2]), min_count=2, max_words=10)
+    assert encoder.words == ("a", "b")
+    assert encoder.vocabulary == 4
+    np.testing.assert_array_equal(encoder.transform(table), [[3, 2, 2, 1], [3, 2, 0, 0], [0] * 4, [1, 0, 0, 0]])
+    assert TextEncoder.fit(table, np.array([0, 1, 2]), min_count=1, max_words=1).words == ("a",)
+    other = make_table(texts=["zzz b", "a q"], reverse=True)
+    np.testing.assert_array_equal(encoder.transform(other)[:, :2], [[1, 3], [2, 1]])
+    with pytest.raises(DataError, match="tokens"):
+        encoder.transform(make_table(texts=["a"], tokens=9))
+
+
+def test_another_table_is_matched_by_name():
+    table = make_table([["b", "a", "c"]], [[0.0, 1.0, 2.0]])
+    encoder = TabularEncoder.fit(table, np.arange(3))
+    ids, _ = encoder.transform(make_table([["c", "new", "a"]], [[0.0, 0.0, 0.0]], reverse=True))
+    assert ids[:, 0].tolist() == [2, -1, 0]
+    with pytest.raises(DataError, match="training had 1 and 1"):
+        encoder.transform(make_table([["c"]]))
+
+
+def test_nothing_to_fit_on():
+    with pytest.raises(DataError, match="no training rows"):
+        TabularEncoder.fit(make_table([["a"]]), np.array([], int))
+    with pytest.raises(DataError, match="names no categorical"):
+        TabularEncoder.fit(make_table(texts=["a"]), np.array([0]))
+
+
+GLOVE = "the 1 2 3\nsea 4 5 6\nSun 7 8 9\nbad 1 2\n. . . 1 1 1\nmoon 1 x 3\nsun nan 1 1\nstar 1e60 1 1\nthe 9 9 9\n"
+
+
+@pytest.mark.parametrize("head", ["", "9 3\n"])
+def test_vector_files(tmp_path, head):
+    path = tmp_path / "vectors.txt"
+    path.write_text(head + GLOVE, encoding="utf-8-sig")
+    report = DataReport()
+    vectors, found = load_vectors(path, ["the", "sun", "moon", "star", "none"], 3, report)
+    assert found.tolist() == [True, True, False, False, False]
+    np.testing.assert_array_equal(vectors[:2], [[1, 2, 3], [7, 8, 9]])
+    assert not vectors[2:].any()
+    assert report.counts() == {"vectors_line": 4}
+
+
+def test_malformed_lines_are_named_by_number(tmp_path):
+    (tmp_path / "v.txt").write_text(GLOVE)
+    with pytest.raises(DataError, match=r"4\b"):
+        load_vectors(tmp_path / "v.txt", ["the"], 3, DataReport(strict=True))
+
+
+def test_an_exact_word_beats_a_lower_cased_one(tmp_path):
+    (tmp_path / "v.txt").write_text("The 1 1\nthe 2 2\nTHE 3 3\n")
+    assert load_vectors(tmp_path / "v.txt", ["the"], 2)[0].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(GLOVE, "3 numbers.*50"), ("2 25\na 1\n", "25.*50"), ("", "no line"), ("\x00\xff junk", "vector")]
+)
+def test_unusable_vector_files(tmp_path, text, why):
+    (tmp_path / "v.txt").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=why):
+        load_vectors(tmp_path / "v.txt", ["the"], 50)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_vectors(tmp_path / "none.txt", ["the"], 50)
+
+
+def test_random_vectors_belong_to_the_word():
+    one, two = random_vectors(["a", "b"], 5, seed=0, scale=0.25), random_vectors(["x", "b"], 5, seed=0, scale=0.25)
+    np.testing.assert_array_equal(one[1], two[1])
+    assert not np.array_equal(one[0], two[0])
+    assert not np.array_equal(one[0], random_vectors(["a"], 5, seed=1, scale=0.25)[0])
+    many = random_vectors([str(i) for i in range(500)], 20, seed=0, scale=0.25)
+    assert abs(many).max() <= 0.25
+    assert many.std() == pytest.approx(0.25 / np.sqrt(3), rel=0.03)
+
+
+def _dataset(**changes):
+    table = make_table(
+        [["a", "b", "a", "b"]],
+        [[0.0, 1.0, 2.0, 3.0]],
+        ["sea sun", "sea", "", "zzz"],
+        label=[0, 1, -1, 1],
+        classes=("no", "yes"),
+    )
+    pixels = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
+    schema = SimpleNamespace(categorical=("colour",), continuous=("age",), text="note", image="photo")
+    values = {
+        "name": "test",
+        "schema": schema,
+        "table": table,
+        "features": np.arange(8, dtype=np.float32).reshape(4, 2),
+        "features_present": np.array([True, True, True, False]),
+        "image_store": ImageStore(pixels, np.array([True, False, True, True]), None),
+        "report": DataReport(),
+    }
+    return Dataset(**{**values, **changes})
+
+
+def _settings(*modalities, **data):
+    return Settings.from_dict({"model": {"modalities": modalities}, "data": {"min_count": 1, "image_size": 2, **data}})
+
+
+ALL = ("image_features", "image", "text", "tabular")
+
+
+def test_fold_encoders_give_a_batch_its_arrays():
+    dataset = _dataset()
+    encoders = FoldEncoders.fit(dataset, np.array([0, 1]), _settings(*ALL))
+    out = encoders.encode(dataset)
+    spec = encoders.spec
+    assert spec.modalities == ("tabular", "text", "image", "image_features")  # canonical, whatever the config's order
+    np.testing.assert_array_equal(out["present"], [[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 1, 1], [1, 1, 1, 0]])
+    assert out["label"].tolist() == [0, 1, -1, 1]
+    assert out["label"].dtype == np.int32
+    assert out["image"] is dataset.image_store.pixels
+    sizes = (spec.onehot, spec.groups, spec.numbers, spec.tokens, spec.vocabulary, spec.image_size, spec.features)
+    assert sizes == (2, 1, 1, 4, 4, 2, 2)
+    widths = {"tabular_id": (1,), "tabular_number": (1,), "text": (4,), "image": (2, 2, 3), "image_features": (2,)}
+    assert {key: value.shape[1:] for key, value in out.items()} == {**widths, "present": (4,), "label": ()}
+    assert all(len(value) == 4 for value in out.values())
+    np.testing.assert_array_equal(out["image_features"], [[-1, -1], [1, 1], [3, 3], [0, 0]])
+
+
+def test_saved_encoders_encode_alike(tmp_path):
+    dataset = _dataset()
+    for modalities in (ALL, ("tabular",), ("text", "image")):
+        encoders = FoldEncoders.fit(dataset, np.array([0, 1, 3]), _settings(*modalities, discretize=True))
+        encoders.save(tmp_path / "encoders.json")
+        assert FoldEncoders.load(tmp_path / "encoders.json") == encoders
+    assert [path.name for path in tmp_path.iterdir()] == ["encoders.json"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "version", "modality", "list", "none", "number"])
+def test_damaged_encoders_are_refused(tmp_path, damage):
+    path = tmp_path / "encoders.json"
+    FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings(*ALL)).save(path)
+    values = json.loads(path.read_text())
+    text = {
+        "cut": path.read_text()[:-30],
+        "version": json.dumps({**values, "version": 99}),
+        "modality": json.dumps({**values, "modalities": ["tabular"]}),
+        "list": "[]",
+        "number": json.dumps({**values, "tabular": {**values["tabular"], "numbers": [{"surprise": 1}]}}),
+    }.get(damage)
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(CheckpointError, match=r"encoders\.json"):
+        FoldEncoders.load(path)
+
+
+def test_a_dataset_without_photos_or_labels_is_encoded_as_absent():
+    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings(*ALL))
+    bare = dataclasses.replace(_dataset(), image_store=None, features=None, features_present=None)
+    bare.table.label = None
+    out = encoders.encode(bare)
+    assert out["label"].tolist() == [-1] * 4
+    assert out["image"].shape == (4, 2, 2, 3)
+    assert not out["image"].any()
+    assert out["image_features"].shape == (4, 2)
+    assert not out["present"][:, 2:].any()
+
+
+def test_labels_go_by_name():
+    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings("tabular"))
+    other = _dataset()
+    other.table.classes = ("yes", "maybe", "no")
+    other.table.label = np.array([0, 1, 2, -1], np.int32)
+    assert encoders.encode(other)["label"].tolist() == [1, -1, 0, -1]
+
+
+def test_a_lacking_modality_is_named():
+    lacking = {"image": {"image_store": None}, "image_features": {"features": None}}
+    for modality, changes in lacking.items():
+        with pytest.raises(DataError, match=f"'{modality}'"):
+            FoldEncoders.fit(_dataset(**changes), np.array([0, 1]), _settings(modality))
+    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings("image"))
+    large = ImageStore(np.zeros((4, 3, 3, 3), np.uint8), np.ones(4, bool), None)
+    with pytest.raises(DataError, match="image_size=2"):
+        encoders.encode(_dataset(image_store=large))
+
+
+def test_start_vectors_of_the_embedding(tmp_path):
+    (tmp_path / "v.txt").write_text("sea 1 2\n")
+    dataset = _dataset()
+    encoders = FoldEncoders.fit(dataset, np.array([0, 1]), _settings("text"))
+    vectors = encoders.vectors(2, str(tmp_path / "v.txt"), 0, 0.25)
+    assert (vectors.shape, vectors.dtype) == ((4, 2), np.float32)
+    assert not vectors[0].any()
+    assert vectors[2].tolist() == [1, 2]  # 'sea'
+    other = FoldEncoders.fit(dataset, np.array([0, 3]), _settings("text")).vectors(2, str(tmp_path / "v.txt"), 0, 0.25)
+    np.testing.assert_array_equal(vectors[[1, 3]], other[[1, 3]])  # unknown, 'sun': as in the other fold
+    assert encoders.vectors(2, "", 0, 0.25) is None
+    assert FoldEncoders.fit(dataset, np.array([0]), _settings("tabular")).vectors(2, "x", 0, 0.25) is None
+
+
+def test_fold_encoders_do_not_see_held_out_rows():
+    train = np.array([0, 1])
+    one = FoldEncoders.fit(_dataset(), train, _settings(*ALL))
+    other = _dataset(features=np.array([[0, 1], [2, 3], [9e9, -9], [5, 5]], np.float32))
+    other.table = make_table(
+        [["a", "b", "q", "r"]], [[0.0, 1.0, 1e9, NAN]], ["sea sun", "sea", "foo", ""], label=[0, 1, 0, 0], reverse=True
+    )
+    assert one == FoldEncoders.fit(other, train, _settings(*ALL))
+
+
+@pytest.mark.parametrize(("name", "dim"), [("glove.6B.50d.5k.txt", 50), ("glove.twitter.25d.12k.txt", 25)])
+def test_real_vector_files(data_root, name, dim):
+    report = DataReport()
+    vectors, found = load_vectors(data_root / "glove" / name, ["the", "dog", "xqzzq"], dim, report)
+    assert found.tolist() == [True, True, False]
+    assert np.isfinite(vectors).all()
+    assert report.counts() == {}
+    with pytest.raises(DataError, match=f"{dim} numbers.*300"):
+        load_vectors(data_root / "glove" / name, ["the"], 300)

@@ -36,7 +36,7 @@ def base(variant: str, **model: Any) -> ConfigDict:
         config.cv.group = "schema"
     for key, value in model.items():
         _set(config.model, key, value)
-    {"planted": _planted, "petfinder_features": _features, "fashion": _fashion}.get(name, lambda _: None)(config)
+    {"planted": _planted, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(config)
     return config
 
 
@@ -57,17 +57,31 @@ def _planted(config: ConfigDict) -> None:
     config.model.image.growth = 8
     config.model.image.layers = (2, 2)
     config.model.image.stem = 16
-    config.train.max_epochs = 12
+    config.train.max_epochs = 20
+    config.train.patience = 4
     config.train.autoencoder_max_epochs = 8
 
 
+def _own(config: ConfigDict) -> None:
+    """Your own table: the paper's sizes, photos at 128 x 128."""
+    config.data.image_size = 128
+
+
+def _petfinder(config: ConfigDict) -> None:
+    """The paper's sizes, which are the settings' defaults. The paper has no validation rows, so the last training uses all."""
+    config.train.refit = True
+
+
 def _features(config: ConfigDict) -> None:
-    """Kaggle's own image metadata in place of photos (paper: photos), and 50-number GloVe words (paper: 300 numbers)."""
+    """Kaggle's own image metadata in place of photos (paper: photos), words of 50 numbers (paper: 300), 5 epochs at most."""
+    _petfinder(config)
     visual = {"image": "image_features"}
     config.model.modalities = tuple(visual.get(m, m) for m in config.model.modalities)
     config.model.text.embed_dim = 50
-    config.train.max_epochs = 15
-    config.train.patience = 2
+    config.train.autoencoder_max_epochs = 6
+    if "text" in config.model.modalities:
+        config.train.max_epochs = 6
+        config.train.patience = 2
 
 
 def _fashion(config: ConfigDict) -> None:

@@ -108,7 +108,8 @@ class Ensemble:
         if not done:
             raise WorkdirError(f"{path}: no fold is finished; run the same training command until one is.")
         ensemble = cls(settings, schema, _load_spec(path), [])
-        fingerprint = crossval.run_fingerprint(settings, schema)
+        # The same dict as crossval's: folds' protocol apart, everything that decides the numbers.
+        fingerprint = checkpoint.config_fingerprint(settings.to_dict() | {"cv": None, "schema": schema.dumps()})
         room = KEEP_BYTES
         for number in done:
             folder = path / f"fold_{number}"
@@ -242,9 +243,10 @@ def load_settings(workdir: Path) -> Settings:
 
 def _load_spec(workdir: Path) -> InputSpec:
     try:
-        values = json.loads((workdir / "spec.json").read_text(encoding="utf-8"))
-        return InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        values: dict[str, Any] = json.loads((workdir / "spec.json").read_text(encoding="utf-8"))
+        values |= {name: tuple(map(str, values[name])) for name in ("modalities", "classes")}
+        return InputSpec(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{workdir / 'spec.json'}: cannot be read ({error}); train again in a new folder.") from error
 
 
@@ -262,7 +264,7 @@ def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
         changed: dict[str, Any] = {"table": replace(table, **columns)}
         if store is not None:
             changed["image_store"] = replace(store, pixels=store.pixels[part], present=store.present[part])
-        if dataset.features is not None:
+        if dataset.features is not None and dataset.features_present is not None:
             changed["features"] = dataset.features[part]
             changed["features_present"] = dataset.features_present[part]
         yield start, replace(dataset, **changed)

@@ -242,5 +242,5 @@ def _chance(p: float | None) -> str:
 
 
 def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---" if i < 3 else "---:" for i in range(len(head))]
+    rule = ["---" if name in ("#", "inputs", "fusion", "rows") else "---:" for name in head]
     return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]

@@ -128,6 +128,7 @@ class TrainSettings:
     max_epochs: int = 30  # our reading: early stopping decides
     patience: int = 3  # our reading, epochs without a better monitored value
     monitor: str = "accuracy"  # accuracy | loss, on the inner validation rows
+    refit: bool = False  # our reading: True trains again on all training rows for the number of epochs early stopping found
     autoencoder_max_epochs: int = 20  # our reading
     autoencoder_patience: int = 2  # our reading
     eval_batch_size: int = 256

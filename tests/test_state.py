@@ -9,15 +9,16 @@ from mmjax.train.optimizer import make_optimizer
 from mmjax.train.state import create, end_epoch
 
 
-def fresh():
-    return create({"w": jnp.zeros(2)}, {}, make_optimizer(OptimSettings()), jax.random.key(0), 10)
+def fresh(max_epochs: int):
+    optimizer = make_optimizer(OptimSettings())
+    return create({"w": jnp.zeros(2)}, {}, optimizer, jax.random.key(0), steps_per_epoch=10, max_epochs=max_epochs)
 
 
 def play(values: list[float], patience: int, max_epochs: int):
-    state = fresh()
+    state = fresh(max_epochs)
     for epoch, value in enumerate(values):
         state = state.replace(params={"w": jnp.full(2, float(epoch))})
-        state = end_epoch(state, jnp.asarray(value), patience=patience, max_epochs=max_epochs)
+        state = end_epoch(state, jnp.asarray(value), patience=patience)
     return state
 
 

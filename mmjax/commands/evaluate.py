@@ -43,12 +43,119 @@ def main(arguments: Sequence[str]) -> int:
     if args.root:
         data = replace(ensemble.settings.data, root=args.root)
         ensemble.settings = replace(ensemble.settings, data=data)
-    if args.data:
-        found = _score(ensemble, args)
-    else:
-        found = _again(ensemble, Path(args.workdir))
+    found = _score(ensemble, args) if args.data else _again(ensemble, Path(args.workdir))
     if args.json:
         print(json.dumps(found))
     else:
         _print(found)
     return 0 if found.get("equal", True) else 1
+
+
+def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
+    """The folds' own held-out rows, and whether the metrics are those of summary.json."""
+    from mmjax.data.dataset import open_dataset  # noqa: PLC0415
+    from mmjax.data.folds import load_folds  # noqa: PLC0415
+    from mmjax.data.report import DataReport  # noqa: PLC0415
+    from mmjax.train import metrics  # noqa: PLC0415
+
+    settings = ensemble.settings
+    dataset = open_dataset(
+        settings.data,
+        settings.model.modalities,
+        require_label=settings.task == "classifier",
+        report=DataReport(),
+        schema=ensemble.schema,
+    )
+    found = ensemble.held_out(dataset, load_folds(workdir / "folds.csv", dataset.table.ids))
+    recorded = _recorded(workdir)
+    differ = [
+        f"fold {fold}: {name} is {value!r} and was {recorded.get(str(fold), {}).get(name)!r}"
+        for fold, values in found.items()
+        for name, value in values.items()
+        if not _equal(value, recorded.get(str(fold), {}).get(name))
+    ]
+    by_fold = {str(fold): values for fold, values in found.items()}
+    head = {"dataset": dataset.name, "rows": "held out", "by_fold": by_fold}
+    return {**head, **metrics.summarise(list(found.values())), "equal": not differ, "differ": differ}
+
+
+def _recorded(workdir: Path) -> dict[str, dict[str, float]]:
+    file = workdir / "summary.json"
+    try:
+        by_fold = json.loads(file.read_text(encoding="utf-8"))["by_fold"]
+        return {fold: dict(done["metrics"]) for fold, done in by_fold.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkdirError(f"{file}: cannot be read ({error}); run the same training command again to write it.") from error
+
+
+def _equal(value: float, recorded: object) -> bool:
+    return isinstance(recorded, int | float) and abs(value - recorded) <= TOLERANCE
+
+
+def _score(ensemble: "Ensemble", args: Any) -> dict[str, Any]:
+    """A labelled table by the mean of the folds, and by each fold alone."""
+    import numpy as np  # noqa: PLC0415
+
+    from mmjax.data.report import DataReport  # noqa: PLC0415
+    from mmjax.train import metrics  # noqa: PLC0415
+    from mmjax.unseen import open_unseen  # noqa: PLC0415
+
+    report = DataReport()
+    dataset = open_unseen(ensemble, Path(args.data), report, images=args.images, features=args.features, labelled=True)
+    label_N = dataset.label
+    predictions = ensemble.predict(dataset)
+    by_fold = {
+        str(member.number): metrics.classification(label_N, p_NxK.astype(np.float64))
+        for member, p_NxK in zip(ensemble.members, predictions.by_fold, strict=True)
+    }
+    return {
+        "dataset": str(args.data),
+        "rows": len(label_N),
+        "rows_scored": int(np.sum(label_N >= 0)),
+        "rows_trained_on": _trained_on(Path(args.workdir), dataset.table.ids, ensemble),
+        "ensemble": metrics.classification(label_N, predictions.probabilities),
+        "by_fold": by_fold,
+        **metrics.summarise(list(by_fold.values())),
+        "data_report": report.counts(),
+    }
+
+
+def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
+    """Rows whose id is in the training table: the ensemble has seen their labels. Numbered rows are not compared."""
+    import pandas as pd  # noqa: PLC0415
+
+    if not ensemble.schema.id:
+        return 0
+    known = pd.read_csv(workdir / "folds.csv", dtype=str, keep_default_na=False)
+    trained = set(known["id"][known["fold"] != "-1"])
+    return sum(str(name) in trained for name in ids)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from mmjax.train import metrics  # noqa: PLC0415
+    from mmjax.train.results import CLOSING  # noqa: PLC0415
+
+    names = list(found["mean"])
+    console = Console()
+    table = Table(title=f"{found['dataset']}: {found['rows']} rows")
+    table.add_column("fold")
+    for name in names:
+        table.add_column(CLOSING.get(name, name), justify="right")
+    for fold, values in found["by_fold"].items():
+        table.add_row(fold, *(metrics.show(n, values[n]) for n in names))
+    table.add_section()
+    table.add_row("mean ± std", *(metrics.show(n, found["mean"][n], found["std"][n]) for n in names))
+    if "ensemble" in found:
+        table.add_row("ensemble", *(metrics.show(n, found["ensemble"][n]) for n in names))
+    console.print(table)
+    if found.get("rows_scored", found["rows"]) != found["rows"]:
+        left = found["rows"] - found["rows_scored"]
+        console.print(f"{left} rows have no label among the model's classes and are not scored.", soft_wrap=True)
+    if seen := found.get("rows_trained_on"):
+        console.print(f"{seen} rows have the id of a training row: the folds have seen their labels.", soft_wrap=True)
+    for kind, count in found.get("data_report", {}).items():
+        console.print(f"data: {count} x {kind}", soft_wrap=True)
+    if found.get("equal") is True:
+        console.print("Equal to summary.json.")
+    elif found.get("equal") is False:
+        console.print(f"Not equal to summary.json: {'; '.join(found['differ'])}.", soft_wrap=True)

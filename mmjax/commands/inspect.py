@@ -1,4 +1,4 @@
-"""`mmjax inspect`: parameters, operations and memory of a config, and what training would decide, before anything is trained."""
+"""`mmjax inspect`: parameters, operations and memory of a config and what training would decide, before it is trained."""
 
 import json
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         flags.DEFINE_bool("json", False, "prints JSON alone", flag_values=values)
 
     settings, values = read_flags("inspect", arguments, define, USAGE)
-    spec, rows, source = _sizes(settings, values["spec"].value)
+    spec, rows, source = _sizes(settings, str(values["spec"].value))
     from mmjax.footprint import footprints  # noqa: PLC0415 - jax is imported once the arguments are known to be right
 
     phases = footprints(settings, spec, rows)

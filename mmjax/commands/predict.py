@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     _write(out, ids, ensemble, predictions)
     folds = [member.number for member in ensemble.members]
     about = {"rows": len(ids), "folds": folds, "classes": ensemble.spec.classes, "modalities": ensemble.spec.modalities}
-    write_text(out.with_name(f"{out.name}.report.json"), json.dumps(about | report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(about | report.to_dict(), indent=1, ensure_ascii=False)
+    write_text(out.with_name(f"{out.name}.report.json"), f"{text}\n")
     runtime.say(f"Written: {len(ids)} rows in {out}, what was wrong with them in {out.name}.report.json")
     return 0
 

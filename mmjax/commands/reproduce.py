@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         runtime.say(f"{args.table} row {row.number}: configs/{names[row.number]}")
         report.rows.append(_run(Path(args.workdir), row, names[row.number], settings[row.number], runtime.say))
         report.write(Path(args.workdir))  # after every row: a long table shows what it has
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=150)  # a log file has room for whole numbers
     head, body = report.cells()
     console.print(_table(f"{args.table} on {args.dataset}", head, body))
     head, body = report.pair_cells()
@@ -101,8 +103,8 @@ def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Calla
     with _timed(workdir, folder, settings):
         summary = crossval.crossval(settings, folder, say)
     fold_file = folder / "folds.csv"
-    sizes = pd.read_csv(fold_file, dtype=str)["fold"].astype(int)
-    test_rows = float((sizes >= 0).sum() / settings.cv.folds)
+    fold_N = pd.read_csv(fold_file, dtype=str)["fold"].to_numpy().astype(int)
+    test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
     return RowReport(
         paper=row,
         config=f"configs/{name}",
@@ -142,8 +144,9 @@ def _times(workdir: Path) -> dict[str, float]:
 
 def _table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title)
-    for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i < 3 and name not in ("t", "p") else "right")
+    for name in head:
+        words = name in ("#", "inputs", "fusion", "rows")
+        table.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for line in body:
         table.add_row(*line)
     return table

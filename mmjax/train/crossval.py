@@ -27,8 +27,7 @@ from mmjax.settings import Settings
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.loop import HOST_BATCHES, Fit, Phase, pad_batches
-from mmjax.train.optimizer import make_optimizer
+from mmjax.train.loop import HOST_BATCHES, Fit, Phase, make_programs, pad_batches
 from mmjax.train.parallel import Executor, Plan, make_plan
 from mmjax.train.results import summarise_run, write_fold
 from mmjax.train.steps import Rows, predict
@@ -53,6 +52,7 @@ class Run:
     spec: InputSpec | None = None
     folds: list[FoldRows] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
+    executors: dict[Plan, Executor] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity."""
@@ -60,7 +60,7 @@ class Run:
         return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
 
     def model_dir(self, fold: int, task: str) -> Path:
-        """Where a fold's finished module lies."""
+        """Where a fold's finished module lies; "search" holds what early stopping found before a refit."""
         return self.workdir.path / f"fold_{fold}" / task
 
 
@@ -84,7 +84,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         if left:
             _prepare(run, left)
             for name in tasks:
-                train_task(run, name, left)
+                train_task(run, name)
             for fold in run.folds:
                 _finish_fold(run, fold, tasks[-1])
         if len(left) < len(chosen):
@@ -158,21 +158,26 @@ def _prepare(run: Run, numbers: Sequence[int]) -> None:
             run.say(f"fold {number}: {note}")
 
 
-def train_task(run: Run, name: str, numbers: Sequence[int]) -> None:
-    """Trains one phase of the folds that lack it, group by group."""
-    left = [f for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, name))]
+def train_task(run: Run, name: str) -> None:
+    """Trains one task of the folds that lack it; with `train.refit` the classifier twice: to find its epochs, then on all rows."""
+    if name == "classifier" and run.settings.train.refit:
+        _train_folds(run, name, "search")
+        _train_folds(run, name, name, refit=True)
+    else:
+        _train_folds(run, name, name)
+
+
+def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> None:
+    left = [f for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))]
     if not left:
         return
     assert run.spec is not None
     plan = _plan(run, name, left)
     run.say(plan.why)
-    executor = Executor(plan)
+    executor = run.executors.setdefault(plan, Executor(plan))
     task = make_task(name, run.settings, run.spec, executor.axis_name) if executor.axis_name else run.task(name)
-    at = 0
-    while at < len(left):
-        group = left[at : at + plan.folds]
-        at += len(group)
-        _train_group(run, task, executor, group)
+    for at in range(0, len(left), plan.folds):
+        _train_group(run, task, executor, left[at : at + plan.folds], target, refit=refit)
 
 
 def _plan(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
@@ -213,10 +218,10 @@ def step_flops(task: Task, shapes: Any, example: Any, batch_size: int) -> float:
     return 3.0 * float(cost.get("flops", 0.0))
 
 
-def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows]) -> None:
+def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows], target: str, *, refit: bool) -> None:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
-    optimizer = make_optimizer(settings.optim)
+    programs = executor.once((task, refit), lambda: make_programs(task, executor, settings, refit=refit))
     codes = frozen_codes(run, group) if name == "classifier" else []
     rows = folds.stack_rows(group, resident=plan.resident, width=executor.width, codes=codes)
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
@@ -228,25 +233,28 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
             else None
         )
         params, batch_stats = folds.init_variables(task, fold, pretrained)
-        steps = max(1, len(fold.train_rows) // settings.train.batch_size) * task.max_epochs
-        one = state.create(params, batch_stats, optimizer, folds.phase_key(settings, fold.number, name), steps)
+        epochs = load_module(run, fold.number, name, "search")[2]["best_epoch"] if refit else task.max_epochs
+        steps = max(1, len(fold.train_rows) // settings.train.batch_size)
+        key = folds.phase_key(settings, fold.number, name)
+        one = state.create(params, batch_stats, programs.optimizer, key, steps_per_epoch=steps, max_epochs=epochs)
         states.append(one if i < len(group) else one.replace(done=np.ones((), bool)))
     stacked = jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *states)
     host = None if plan.resident else group[0].arrays | ({"codes": codes[0]} if codes else {})
     phase = Phase(
         task=task,
-        optimizer=optimizer,
+        programs=programs,
         settings=settings,
         executor=executor,
         folds=numbers,
         state=executor.put(stacked, by_fold=True),
         rows=executor.put_rows(rows),
         host=host,
-        train_rows=[f.train_rows for f in padded],
+        train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
         ids=run.dataset.table.ids,
-        directory=run.workdir.path / "checkpoints" / f"{name}-{'-'.join(map(str, numbers))}",
+        directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,
+        refit=refit,
     )
     final = Fit(phase, log=run.log, progress=Progress(run.say), stop=run.stop, say=run.say).run()
     best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
@@ -254,14 +262,14 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
         params, batch_stats, epoch, step, skipped = jax.tree.map(lambda x, i=i: x[i], best)
         meta = {"best_epoch": int(epoch) + 1, "steps": int(step), "skipped": int(skipped)}
         tree = {"params": params, "batch_stats": batch_stats}
-        checkpoint.save_model(run.model_dir(number, name), tree, meta, run.fingerprint)
+        checkpoint.save_model(run.model_dir(number, target), tree, meta, run.fingerprint)
     checkpoint.remove(phase.directory)
 
 
-def load_module(run: Run, fold: int, name: str) -> tuple[Any, Any, dict[str, Any]]:
+def load_module(run: Run, fold: int, name: str, target: str = "") -> tuple[Any, Any, dict[str, Any]]:
     """Parameters, BatchNorm statistics and facts of a fold's finished module."""
     assert run.spec is not None
-    return load_fold_module(run.settings, run.spec, run.folds, run.model_dir(fold, name), name, run.fingerprint)
+    return load_fold_module(run.settings, run.spec, run.folds, run.model_dir(fold, target or name), name, run.fingerprint)
 
 
 def load_fold_module(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.settings import Settings
 from mmjax.train import checkpoint
 from mmjax.train.log import MetricsLog, Progress
+from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Executor
 from mmjax.train.state import TrainState, end_epoch
 from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
@@ -37,7 +38,7 @@ class Phase:
 
     Attributes:
       task: what is trained, for the padded sizes.
-      optimizer: see `make_optimizer`.
+      programs: the compiled steps, see `make_programs`.
       settings: the run's settings.
       executor: compiles and places.
       folds: fold numbers of the group, F of them.
@@ -49,10 +50,11 @@ class Phase:
       ids: id of every row of the table, for error messages.
       directory: where checkpoints go.
       fingerprint: of the config; a checkpoint of another is refused.
+      refit: train for each state's own `max_epochs`, the number early stopping found before, without validating.
     """
 
     task: Task
-    optimizer: optax.GradientTransformation
+    programs: "Programs"
     settings: Settings
     executor: Executor
     folds: tuple[int, ...]
@@ -64,6 +66,7 @@ class Phase:
     ids: Sequence[str]
     directory: Path
     fingerprint: str
+    refit: bool = False
     batch_size: int = 0
     steps: list[int] = field(default_factory=list)
 
@@ -71,6 +74,11 @@ class Phase:
         # A fold with fewer rows than a batch trains on one smaller batch an epoch.
         self.batch_size = min(self.settings.train.batch_size, *(len(r) for r in self.train_rows))
         self.steps = [len(r) // self.batch_size for r in self.train_rows]
+
+    @property
+    def name(self) -> str:
+        """Name in the log."""
+        return "refit" if self.refit else self.task.name
 
     @property
     def dispatches(self) -> int:
@@ -97,6 +105,27 @@ class Phase:
         return step[None] < np.array(self.steps)[:, None]
 
 
+class Programs(NamedTuple):
+    """Compiled once for a task and plan, whatever the number of fold groups."""
+
+    optimizer: optax.GradientTransformation
+    train: Callable
+    evaluate: Callable
+    end_epoch: Callable
+
+
+def make_programs(task: Task, executor: Executor, settings: Settings, *, refit: bool) -> Programs:
+    """The jitted steps of a task on a plan; a refit never stops early."""
+    optimizer = make_optimizer(settings.optim)
+    finish = partial(end_epoch, patience=task.max_epochs + 1 if refit else task.patience)
+    return Programs(
+        optimizer=optimizer,
+        train=executor.train(partial(train_chunk, task, optimizer, settings, executor.axis_name)),
+        evaluate=executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0)),
+        end_epoch=jax.jit(lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0),
+    )
+
+
 class Fit:
     """Runs a phase; `run` returns its final state."""
 
@@ -104,12 +133,8 @@ class Fit:
         self, phase: Phase, *, log: MetricsLog, progress: Progress, stop: Callable[[], bool], say: Callable[[str], None]
     ):
         self.phase, self.log, self.progress, self.stop, self.say = phase, log, progress, stop, say
-        executor, task = phase.executor, phase.task
-        chunk = partial(train_chunk, task, phase.optimizer, phase.settings, executor.axis_name)
-        self.train = executor.train(chunk)
-        self.evaluate = executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0))
-        finish = partial(end_epoch, patience=task.patience, max_epochs=task.max_epochs)
-        self.end_epoch = jax.jit(lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0)
+        executor, programs = phase.executor, phase.programs
+        self.train, self.evaluate, self.end_epoch = programs.train, programs.evaluate, programs.end_epoch
         gather = gather_rows(phase.host) if phase.host is not None else None
         self.loaders = [Loader(phase.source(f), _with_rows(gather)) for f in range(executor.width)]
         valid = max(-(-len(r) // phase.settings.train.eval_batch_size) for r in phase.valid_rows)
@@ -126,22 +151,20 @@ class Fit:
           NonFiniteError: a loss or gradient was not finite and on_nonfinite is stop.
           CheckpointError: a checkpoint is of another config, or all are damaged.
         """
-        phase = self.phase
         state, sums, epoch, dispatch = self._restore()
-        saved_at, pending = time.monotonic(), None
-        self.progress.start(self._title(), phase.task.max_epochs * phase.dispatches, epoch * phase.dispatches + dispatch)
+        total = int(np.max(jax.device_get(self.phase.state.max_epochs))) * self.phase.dispatches
+        self.progress.start(self._title(), total, epoch * self.phase.dispatches + dispatch)
+        self.saved_at = time.monotonic()
+        try:
+            return self._loop(state, sums, epoch, dispatch)
+        finally:
+            self.progress.finish()
+
+    def _loop(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> TrainState:
+        phase, pending = self.phase, None
         done = bool(np.all(jax.device_get(state.done)))
         while not done:
-            interrupted = self.stop()
-            due = time.monotonic() - saved_at >= phase.settings.train.checkpoint_seconds
-            if (due or interrupted) and (epoch or dispatch):
-                self._save(state, sums, epoch, dispatch)
-                saved_at = time.monotonic()
-            if interrupted:
-                where = f"fold {_names(phase.folds)}, {phase.task.name}, epoch {epoch + 1}"
-                raise Interrupted(
-                    f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there."
-                )
+            self._save_if_due(state, sums, epoch, dispatch)
             index, numbers = self._next()
             state, chunk_sums = self.train(state, phase.rows, index, phase.active(dispatch))
             sums = chunk_sums if sums is None else _add(sums, chunk_sums)
@@ -156,7 +179,6 @@ class Fit:
                 self._check(*pending, state)
                 state, done = self._finish_epoch(state, sums, epoch)
                 sums, epoch, dispatch, pending = None, epoch + 1, 0, None
-        self.progress.finish()
         return state
 
     def _next(self) -> tuple[Any, np.ndarray]:
@@ -169,7 +191,7 @@ class Fit:
 
     def _finish_epoch(self, state: TrainState, sums: Sums, epoch: int) -> tuple[TrainState, bool]:
         alive = ~np.asarray(state.done)
-        valid = self._validate(state)
+        valid = {} if self.phase.refit else self._validate(state)
         state = self.end_epoch(state, valid)
         train_sums, valid_sums = jax.device_get((sums, valid))
         host = jax.device_get((state.step, state.best_value, state.best_epoch, state.stale, state.skipped, state.done))
@@ -179,7 +201,7 @@ class Fit:
                 continue
             self.log.write(
                 fold=fold,
-                phase=self.phase.task.name,
+                phase=self.phase.name,
                 epoch=epoch + 1,
                 step=int(step[i]),
                 train=_means(train_sums, i),
@@ -221,6 +243,18 @@ class Fit:
             "lower config.optim.learning_rate, set config.optim.clip_norm, or set config.train.on_nonfinite=skip."
         )
 
+    def _save_if_due(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
+        phase, interrupted = self.phase, self.stop()
+        due = time.monotonic() - self.saved_at >= phase.settings.train.checkpoint_seconds
+        if (due or interrupted) and (epoch or dispatch):
+            self._save(state, sums, epoch, dispatch)
+            self.saved_at = time.monotonic()
+        if interrupted:
+            where = f"fold {_names(phase.folds)}, {phase.name}, epoch {epoch + 1}"
+            raise Interrupted(
+                f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there."
+            )
+
     def _save(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
         positions = [json.loads(loader.position()) for loader in self.loaders]
         host = {"epoch": epoch, "dispatch": dispatch, "loaders": positions, "plan": self.phase.executor.plan.to_dict()}
@@ -245,21 +279,21 @@ class Fit:
         _, tree, host = found
         for loader, position in zip(self.loaders, host["loaders"], strict=True):
             loader.seek(json.dumps(position))
-        self.say(f"Going on with fold {_names(phase.folds)}, {phase.task.name}, epoch {host['epoch'] + 1} from a checkpoint.")
+        self.say(f"Going on with fold {_names(phase.folds)}, {phase.name}, epoch {host['epoch'] + 1} from a checkpoint.")
         state = phase.executor.put(tree["state"], by_fold=True)
         # An epoch's first dispatch starts the sums afresh, so a checkpoint between epochs carries none.
         sums = phase.executor.put(tree["sums"], by_fold=True) if host["dispatch"] else None
         return state, sums, host["epoch"], host["dispatch"]
 
     def _zero_sums(self, state: TrainState) -> Sums:
-        index, weight = self.valid
+        index, weight = (x[:, :1] for x in self.valid)
         if self.phase.host is not None:
-            index = gather_rows(self.phase.host)(np.asarray(index[:, :1]))
-        shapes = jax.eval_shape(self.evaluate, state.params, state.batch_stats, self.phase.rows, index, weight[:, :1])
+            index = gather_rows(self.phase.host)(np.asarray(index))
+        shapes = jax.eval_shape(self.evaluate, state.params, state.batch_stats, self.phase.rows, index, weight)
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
     def _title(self) -> str:
-        return f"fold {_names(self.phase.folds)} {self.phase.task.name}"
+        return f"fold {_names(self.phase.folds)} {self.phase.name}"
 
 
 def _with_rows(gather: Callable[[np.ndarray], Any] | None) -> Callable[[np.ndarray], Any] | None:
@@ -269,7 +303,8 @@ def _with_rows(gather: Callable[[np.ndarray], Any] | None) -> Callable[[np.ndarr
 
 
 def _finish(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
-    value_F = jax.vmap(task.monitored)(sums)
+    # A refit has nothing to choose: its last epoch is its best.
+    value_F = jax.vmap(task.monitored)(sums) if sums else state.epoch.astype(jnp.float32)
     return jax.vmap(finish)(state, value_F)
 
 
@@ -297,6 +332,6 @@ def _epoch_line(phase: Phase, epoch: int, alive: np.ndarray, train: Sums, valid:
         if alive[i]:
             value = _means(valid, i)
             first = f"loss {_means(train, i).get('loss', sum(_means(train, i).values())):.4f}"
-            parts = " ".join(f"{n} {v:.4f}" for n, v in value.items())
-            shown.append(f"fold {fold}: train {first}, valid {parts}{' (done)' if done[i] else ''}")
-    return f"{phase.task.name} epoch {epoch + 1}: " + "; ".join(shown)
+            parts = ", valid " + " ".join(f"{n} {v:.4f}" for n, v in value.items()) if value else ""
+            shown.append(f"fold {fold}: train {first}{parts}{' (done)' if done[i] else ''}")
+    return f"{phase.name} epoch {epoch + 1}: " + "; ".join(shown)

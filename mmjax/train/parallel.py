@@ -131,6 +131,13 @@ class Executor:
         devices = jax.local_devices()[: plan.devices]
         self._mesh = Mesh(np.array(devices), (DEVICE_AXIS,))
         self._devices = devices
+        self._made: dict[Any, Any] = {}
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returned for this key before: compiled programs outlive the group of folds they were made for."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @property
     def axis_name(self) -> str | None:

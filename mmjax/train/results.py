@@ -37,7 +37,9 @@ def fold_metrics(settings: Settings, dataset: Dataset, fold: FoldRows, out: dict
     """
     if settings.task == "autoencoder":
         names = [n.removeprefix("error_") for n in out if n.startswith("error_")]
-        return {f"mse_{n}": float(out[f"error_{n}"].sum(dtype=np.float64) / out[f"count_{n}"].sum(dtype=np.float64)) for n in names}
+        return {
+            f"mse_{n}": float(out[f"error_{n}"].sum(dtype=np.float64) / out[f"count_{n}"].sum(dtype=np.float64)) for n in names
+        }
     return metrics.classification(dataset.label[fold.test_rows], probabilities(out["logits"]))
 
 
@@ -99,7 +101,9 @@ def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[s
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """The closing table: a row a fold, then mean ± standard deviation, next to the ceiling where it is known."""
     names = [n for n in CLOSING if n in summary["mean"]] or list(summary["mean"])
-    table = Table(title=f"{summary['dataset']}: {'+'.join(summary['modalities'])}, {summary['folds_finished']} folds, held-out rows")
+    table = Table(
+        title=f"{summary['dataset']}: {'+'.join(summary['modalities'])}, {summary['folds_finished']} folds, held-out rows"
+    )
     table.add_column("fold")
     for name in names:
         table.add_column(CLOSING.get(name, name), justify="right")

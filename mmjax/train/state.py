@@ -26,6 +26,8 @@ class TrainState(struct.PyTreeNode):
     """RMSprop's running mean of squared gradients."""
     total_steps: Int[Array, ""]
     """Steps of `max_epochs` epochs of this fold: the length of a schedule."""
+    max_epochs: Int[Array, ""]
+    """Epochs after which this fold ends anyway."""
     epoch: Int[Array, ""]
     """Finished epochs."""
     stale: Int[Array, ""]
@@ -43,7 +45,9 @@ class TrainState(struct.PyTreeNode):
     """Steps left out because they were not finite (on_nonfinite=skip)."""
 
 
-def create(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, key: Array, total_steps: int) -> TrainState:
+def create(
+    params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, key: Array, *, steps_per_epoch: int, max_epochs: int
+) -> TrainState:
     """A fresh state: nothing trained, nothing validated."""
     zero = jnp.zeros((), jnp.int32)
     return TrainState(
@@ -52,7 +56,8 @@ def create(params: Any, batch_stats: Any, optimizer: optax.GradientTransformatio
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
-        total_steps=jnp.asarray(total_steps, jnp.int32),
+        total_steps=jnp.asarray(steps_per_epoch * max_epochs, jnp.int32),
+        max_epochs=jnp.asarray(max_epochs, jnp.int32),
         epoch=zero,
         stale=zero,
         done=jnp.zeros((), bool),
@@ -65,14 +70,13 @@ def create(params: Any, batch_stats: Any, optimizer: optax.GradientTransformatio
     )
 
 
-def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int, max_epochs: int) -> TrainState:
+def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int) -> TrainState:
     """Early stopping after one epoch.
 
     Args:
       state: one fold's state.
       value: monitored value on the inner validation rows, higher is better; nan never improves.
       patience: epochs without improvement after which the fold is done.
-      max_epochs: epochs after which it is done anyway.
     """
     alive = ~state.done & (state.halted_step < 0)
     improved = alive & (value > state.best_value)
@@ -85,7 +89,7 @@ def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int, max_
     return state.replace(
         epoch=epoch,
         stale=stale,
-        done=state.done | (stale >= patience) | (epoch >= max_epochs),
+        done=state.done | (stale >= patience) | (epoch >= state.max_epochs),
         best_value=jnp.where(improved, value, state.best_value),
         best_epoch=jnp.where(improved, state.epoch, state.best_epoch),
         best_params=keep(state.params, state.best_params),

@@ -1,0 +1,105 @@
+"""A table the folds have not seen, read for a trained ensemble: no row is left out, whatever it lacks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mmjax.batch import IMAGE, IMAGE_FEATURES, TEXT
+from mmjax.data import dataset as data_sets
+from mmjax.data.csv_rows import open_rows
+from mmjax.data.dataset import Dataset, open_dataset
+from mmjax.data.report import DataReport
+from mmjax.ensemble import Ensemble
+from mmjax.errors import ConfigError, DataError
+from mmjax.schema import Schema
+from mmjax.settings import DataSettings
+
+
+def open_unseen(
+    ensemble: Ensemble,
+    table: Path,
+    report: DataReport,
+    *,
+    images: str = "",
+    features: str = "",
+    labelled: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Reads `table` with the ensemble's schema and classes.
+
+    A text or photo column, a photo folder or an image vector file that is not there makes its modality absent in every row, and
+    is reported; the tabular columns and the id must be there.
+
+    Args:
+      ensemble: whose schema, classes and modalities count.
+      table: CSV file.
+      report: told of every problem.
+      images: folder of photos; '' for the one training would look in.
+      features: .npz of image vectors; '' for the one training used.
+      labelled: the label column must be there; else it is not looked at.
+      say: prints a line.
+
+    Raises:
+      ConfigError: `images` or `features` is not there.
+      SchemaError: a column that must be there is not.
+      DataError: the file cannot be read, or no modality of the model is in it.
+    """
+    if images and not Path(images).is_dir():
+        raise ConfigError(f"{images}: there is no such folder of photos; check --images.")
+    if features and not Path(features).is_file():
+        raise ConfigError(f"{features}: there is no such file of image vectors; check --features.")
+    data = _settings(ensemble.settings.data, features)
+    header, _ = open_rows(table, DataReport())
+    schema = replace(ensemble.schema, group="", label=ensemble.schema.label if labelled else "")
+    schema, lacking = _without_absent(schema, header)
+    files = data_sets._files(data, schema, table)
+    photos = Path(images) if images else files.photos
+    if IMAGE not in lacking and not photos.is_dir():
+        lacking[IMAGE] = f"there is no folder {photos} of photos (name one with --images)"
+    if not files.features.is_file():
+        lacking[IMAGE_FEATURES] = f"there is no file {files.features} of image vectors (name one with --features)"
+    wanted = ensemble.spec.modalities
+    if all(m in lacking for m in wanted):
+        raise DataError(
+            f"{table}: the model reads {', '.join(wanted)}, but {lacking[wanted[0]]}: there is nothing to predict from."
+        )
+    for modality in (m for m in wanted if m in lacking):
+        report.add("modality_absent", file=str(table), value=modality, action=f"absent in every row: {lacking[modality]}")
+    dataset = open_dataset(
+        data,
+        [m for m in wanted if m not in lacking],
+        require_label=labelled,
+        report=report,
+        table=table,
+        images=photos,
+        classes=ensemble.spec.classes,
+        schema=schema,
+        say=say,
+    )
+    if TEXT in lacking:
+        words = np.broadcast_to(np.zeros((), np.int32), (len(dataset.table), ensemble.spec.tokens))
+        dataset.table = replace(dataset.table, words=words)
+    return dataset
+
+
+def _settings(data: DataSettings, features: str) -> DataSettings:
+    """Of the run, but for all rows, and without the training data's folder where that has gone."""
+    data = replace(data, max_rows=0, rows_with="", image_features=features or data.image_features)
+    if data.name != "planted" and not Path(data.root or ".").is_dir():
+        data = replace(data, root="")
+    return replace(data, name="table") if data.name != "planted" and not data.root else data
+
+
+def _without_absent(schema: Schema, header: list[str]) -> tuple[Schema, dict[str, str]]:
+    """The schema without the text and photo columns that `header` lacks, and why each modality is lacking."""
+    lacking = {}
+    if schema.text and schema.text not in header:
+        lacking[TEXT] = f"there is no column {schema.text!r}"
+        schema = replace(schema, text="")
+    needed = (schema.image,) if schema.image else schema.pattern_columns
+    if gone := [c for c in needed if c not in header]:
+        lacking[IMAGE] = f"there is no column {gone[0]!r}"
+        schema = replace(schema, image="", image_pattern="")
+    return schema, lacking

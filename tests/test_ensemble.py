@@ -1,0 +1,176 @@
+"""The folds of a work folder as one model: what is restored is what was trained, for any rows in any order."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmjax import ensemble as ensemble_module
+from mmjax.data.report import DataReport
+from mmjax.ensemble import Ensemble
+from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError, WorkdirError
+from mmjax.unseen import open_unseen
+
+if TYPE_CHECKING:  # pytest imports the plugin itself
+    from tests.fixtures_trained import Trained
+
+pytest_plugins = ("tests.fixtures_trained",)
+
+
+def opened(ensemble: Ensemble, table: Path, **options):
+    report = DataReport()
+    return open_unseen(ensemble, table, report, **options), report
+
+
+def changed(trained: "Trained", tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    frame = pd.read_csv(trained.table, dtype=str, keep_default_na=False)
+    change(frame).to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+def test_a_folds_own_rows_get_the_predictions_training_wrote(trained: "Trained"):
+    """Breaks if encoders, codes, parameters or BatchNorm's statistics of a fold are not its own."""
+    ensemble = Ensemble.load(trained.workdir)
+    dataset, _ = opened(ensemble, trained.table)
+    predictions = ensemble.predict(dataset)
+    written = pd.read_csv(trained.workdir / "predictions.csv")
+    assert list(written["id"]) == list(dataset.table.ids)
+    p_NxK = written.filter(regex="^p_").to_numpy()
+    by_fold = predictions.by_fold[written["fold"].to_numpy(), np.arange(len(written))]
+    np.testing.assert_allclose(by_fold, p_NxK, atol=1e-6)
+    np.testing.assert_allclose(predictions.probabilities, predictions.by_fold.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(predictions.attention.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_rows_in_another_order_and_in_blocks_get_the_same_predictions(
+    trained: "Trained", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Breaks if a block's rows are cut from another place, or a row's prediction depends on its neighbours."""
+    ensemble = Ensemble.load(trained.workdir)
+    whole = ensemble.predict(opened(ensemble, trained.table)[0])
+    monkeypatch.setattr(ensemble_module, "BLOCK", 50)
+    seen = []
+    reversed_rows = changed(trained, tmp_path, lambda f: f.iloc[::-1])
+    blocks = ensemble.predict(opened(ensemble, reversed_rows, images=str(trained.photos))[0], seen.append)
+    np.testing.assert_allclose(blocks.probabilities[::-1], whole.probabilities, atol=1e-6)
+    np.testing.assert_allclose(blocks.attention[::-1], whole.attention, atol=1e-6)
+    assert seen == [50, 50, 50, 50, 40] * 2
+
+
+def test_modules_too_large_to_keep_are_restored_at_each_turn(trained: "Trained", monkeypatch: pytest.MonkeyPatch):
+    kept = Ensemble.load(trained.workdir)
+    monkeypatch.setattr(ensemble_module, "KEEP_BYTES", 0)
+    dropped = Ensemble.load(trained.workdir)
+    assert all(m.kept is not None for m in kept.members)
+    assert all(m.kept is None for m in dropped.members)
+    dataset, _ = opened(kept, trained.table)
+    np.testing.assert_array_equal(kept.predict(dataset).by_fold, dropped.predict(dataset).by_fold)
+
+
+def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "Trained", tmp_path: Path):
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[0, ["material", "mass", "note"]] = ["unobtainium", "heavy", "zyxwv qqq"]
+        frame.loc[1, "note"] = ""
+        frame.loc[2, "photo"] = "nowhere.jpg"
+        frame.loc[3, "photo"] = "../escape.jpg"
+        return frame.drop(columns=["route", "sender"]).head(8)
+
+    ensemble = Ensemble.load(trained.workdir)
+    dataset, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
+    predictions = ensemble.predict(dataset)
+    assert list(dataset.table.ids) == [f"P{i:06d}" for i in range(8)]
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1.0, atol=1e-6)
+    assert predictions.attention[1, 1] == 0
+    assert (predictions.attention[2:4, 2] == 0).all()
+    assert {"image_missing", "image_path", "number_unreadable"} <= report.counts().keys()
+
+
+@pytest.mark.parametrize(("column", "modality"), [("note", 1), ("photo", 2)])
+def test_a_text_or_photo_column_that_is_gone_is_an_absent_modality(
+    column: str, modality: int, trained: "Trained", tmp_path: Path
+):
+    ensemble = Ensemble.load(trained.workdir)
+    dataset, report = opened(ensemble, changed(trained, tmp_path, lambda f: f.drop(columns=[column]).head(5)))
+    predictions = ensemble.predict(dataset)
+    assert predictions.probabilities.shape == (5, 4)
+    assert (predictions.attention[:, modality] == 0).all()
+    assert column in report.entries("modality_absent")[0]["action"]
+
+
+def test_what_must_be_in_a_table(trained: "Trained", tmp_path: Path):
+    ensemble = Ensemble.load(trained.workdir)
+    for gone in ("material", "mass", "parcel"):
+        with pytest.raises(SchemaError, match=gone):
+            opened(ensemble, changed(trained, tmp_path, lambda f, gone=gone: f.drop(columns=[gone])))
+    with pytest.raises(ConfigError, match="no such folder of photos"):
+        opened(ensemble, trained.table, images=str(tmp_path / "none"))
+    with pytest.raises(SchemaError, match="route"):
+        opened(ensemble, changed(trained, tmp_path, lambda f: f.drop(columns=["route"])), labelled=True)
+
+
+def test_an_unfinished_fold_is_left_out_and_none_is_an_error(trained: "Trained", copy_of: Callable[[Path], Path]):
+    workdir = copy_of(trained.workdir)
+    (workdir / "fold_0" / "done.json").unlink()
+    assert [m.number for m in Ensemble.load(workdir).members] == [1]
+    (workdir / "fold_1" / "done.json").unlink()
+    with pytest.raises(WorkdirError, match="no fold is finished"):
+        Ensemble.load(workdir)
+
+
+def test_another_config_is_refused_by_fingerprint(trained: "Trained", copy_of: Callable[[Path], Path]):
+    """Nothing in the shapes tells a run with another learning rate apart: only the fingerprint does."""
+    workdir = copy_of(trained.workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    config["optim"]["learning_rate"] = 0.5
+    (workdir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="another config"):
+        Ensemble.load(workdir)
+
+
+@pytest.mark.parametrize("file", ["spec.json", "fold_1/encoders.json", "fold_1/classifier/manifest.json", "schema.toml"])
+def test_a_damaged_file_is_named(file: str, trained: "Trained", copy_of: Callable[[Path], Path]):
+    workdir = copy_of(trained.workdir)
+    content = (workdir / file).read_bytes()
+    (workdir / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises((CheckpointError, SchemaError), match=Path(file).parts[-1].split(".")[0] + "|classifier"):
+        Ensemble.load(workdir)
+
+
+def test_folds_of_other_sizes_are_refused(trained: "Trained", copy_of: Callable[[Path], Path]):
+    workdir = copy_of(trained.workdir)
+    spec = json.loads((workdir / "spec.json").read_text())
+    (workdir / "spec.json").write_text(json.dumps(spec | {"vocabulary": spec["vocabulary"] + 1}))
+    with pytest.raises(CheckpointError, match="another model"):
+        Ensemble.load(workdir)
+
+
+def test_not_a_work_folder(tmp_path: Path):
+    with pytest.raises(WorkdirError, match="not a work folder"):
+        Ensemble.load(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_autoencoder_predicts_no_class(trained_autoencoder: Path, trained: "Trained"):
+    ensemble = Ensemble.load(trained_autoencoder)
+    with pytest.raises(WorkdirError, match="no classes"):
+        ensemble.predict(opened(ensemble, trained.table)[0])
+
+
+def test_a_model_of_photos_alone_needs_photos(trained_autoencoder: Path, trained: "Trained", tmp_path: Path):
+    table = changed(trained, tmp_path, lambda f: f.drop(columns=["photo"]))
+    with pytest.raises(DataError, match="nothing to predict from"):
+        opened(Ensemble.load(trained_autoencoder), table)
+
+
+def test_the_training_folder_may_be_gone(trained: "Trained"):
+    """A model sent to someone else: the data set's folder in config.json is not there."""
+    ensemble = Ensemble.load(trained.workdir)
+    ensemble.settings = replace(ensemble.settings, data=replace(ensemble.settings.data, name="fashion", root="/not/there"))
+    dataset, _ = opened(ensemble, trained.table, images=str(trained.photos))
+    expected = ensemble.predict(opened(Ensemble.load(trained.workdir), trained.table)[0])
+    np.testing.assert_array_equal(ensemble.predict(dataset).probabilities, expected.probabilities)

@@ -271,6 +271,6 @@ def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
 
 
 def _fitting(settings: Settings, rows: int) -> Settings:
-    """Batches no larger than `rows` need: `sweep` always computes HOST_BATCHES of them."""
-    size = min(settings.train.eval_batch_size, max(1, -(-rows // HOST_BATCHES)))
+    """Batches no larger than `rows` need, since `sweep` always computes HOST_BATCHES of them; powers of two compile seldom."""
+    size = min(settings.train.eval_batch_size, 1 << (max(1, -(-rows // HOST_BATCHES)) - 1).bit_length())
     return replace(settings, train=replace(settings.train, eval_batch_size=size))

@@ -12,7 +12,7 @@ import pytest
 
 from mmjax import ensemble as ensemble_module
 from mmjax.data.report import DataReport
-from mmjax.ensemble import Ensemble
+from mmjax.ensemble import Ensemble, Predictions
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError, WorkdirError
 from mmjax.unseen import open_unseen
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
 
 pytest_plugins = ("tests.fixtures_trained",)
+
+
+@pytest.fixture(scope="module")
+def ensemble(trained: "Trained") -> Ensemble:
+    return Ensemble.load(trained.workdir)
+
+
+@pytest.fixture(scope="module")
+def whole(trained: "Trained", ensemble: Ensemble) -> Predictions:
+    """Predictions of the whole table, in its order."""
+    return ensemble.predict(opened(ensemble, trained.table)[0])
 
 
 def opened(ensemble: Ensemble, table: Path, **options):
@@ -33,26 +44,20 @@ def changed(trained: "Trained", tmp_path: Path, change: Callable[[pd.DataFrame],
     return tmp_path / "rows.csv"
 
 
-def test_a_folds_own_rows_get_the_predictions_training_wrote(trained: "Trained"):
+def test_a_folds_own_rows_get_the_predictions_training_wrote(trained: "Trained", whole: Predictions):
     """Breaks if encoders, codes, parameters or BatchNorm's statistics of a fold are not its own."""
-    ensemble = Ensemble.load(trained.workdir)
-    dataset, _ = opened(ensemble, trained.table)
-    predictions = ensemble.predict(dataset)
     written = pd.read_csv(trained.workdir / "predictions.csv")
-    assert list(written["id"]) == list(dataset.table.ids)
     p_NxK = written.filter(regex="^p_").to_numpy()
-    by_fold = predictions.by_fold[written["fold"].to_numpy(), np.arange(len(written))]
+    by_fold = whole.by_fold[written["fold"].to_numpy(), np.arange(len(written))]
     np.testing.assert_allclose(by_fold, p_NxK, atol=1e-6)
-    np.testing.assert_allclose(predictions.probabilities, predictions.by_fold.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(predictions.attention.sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(whole.probabilities, whole.by_fold.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(whole.attention.sum(axis=1), 1.0, atol=1e-6)
 
 
 def test_rows_in_another_order_and_in_blocks_get_the_same_predictions(
-    trained: "Trained", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: "Trained", ensemble: Ensemble, whole: Predictions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Breaks if a block's rows are cut from another place, or a row's prediction depends on its neighbours."""
-    ensemble = Ensemble.load(trained.workdir)
-    whole = ensemble.predict(opened(ensemble, trained.table)[0])
     monkeypatch.setattr(ensemble_module, "BLOCK", 50)
     seen = []
     reversed_rows = changed(trained, tmp_path, lambda f: f.iloc[::-1])
@@ -62,17 +67,18 @@ def test_rows_in_another_order_and_in_blocks_get_the_same_predictions(
     assert seen == [50, 50, 50, 50, 40] * 2
 
 
-def test_modules_too_large_to_keep_are_restored_at_each_turn(trained: "Trained", monkeypatch: pytest.MonkeyPatch):
-    kept = Ensemble.load(trained.workdir)
+def test_modules_too_large_to_keep_are_restored_at_each_turn(
+    trained: "Trained", ensemble: Ensemble, whole: Predictions, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(ensemble_module, "KEEP_BYTES", 0)
     dropped = Ensemble.load(trained.workdir)
-    assert all(m.kept is not None for m in kept.members)
+    dropped.tasks = ensemble.tasks  # compiled already
+    assert all(m.kept is not None for m in ensemble.members)
     assert all(m.kept is None for m in dropped.members)
-    dataset, _ = opened(kept, trained.table)
-    np.testing.assert_array_equal(kept.predict(dataset).by_fold, dropped.predict(dataset).by_fold)
+    np.testing.assert_array_equal(dropped.predict(opened(dropped, trained.table)[0]).by_fold, whole.by_fold)
 
 
-def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "Trained", tmp_path: Path):
+def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "Trained", ensemble: Ensemble, tmp_path: Path):
     def spoil(frame: pd.DataFrame) -> pd.DataFrame:
         frame.loc[0, ["material", "mass", "note"]] = ["unobtainium", "heavy", "zyxwv qqq"]
         frame.loc[1, "note"] = ""
@@ -80,7 +86,6 @@ def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "T
         frame.loc[3, "photo"] = "../escape.jpg"
         return frame.drop(columns=["route", "sender"]).head(8)
 
-    ensemble = Ensemble.load(trained.workdir)
     dataset, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
     predictions = ensemble.predict(dataset)
     assert list(dataset.table.ids) == [f"P{i:06d}" for i in range(8)]
@@ -92,9 +97,8 @@ def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "T
 
 @pytest.mark.parametrize(("column", "modality"), [("note", 1), ("photo", 2)])
 def test_a_text_or_photo_column_that_is_gone_is_an_absent_modality(
-    column: str, modality: int, trained: "Trained", tmp_path: Path
+    column: str, modality: int, trained: "Trained", ensemble: Ensemble, tmp_path: Path
 ):
-    ensemble = Ensemble.load(trained.workdir)
     dataset, report = opened(ensemble, changed(trained, tmp_path, lambda f: f.drop(columns=[column]).head(5)))
     predictions = ensemble.predict(dataset)
     assert predictions.probabilities.shape == (5, 4)
@@ -102,8 +106,7 @@ def test_a_text_or_photo_column_that_is_gone_is_an_absent_modality(
     assert column in report.entries("modality_absent")[0]["action"]
 
 
-def test_what_must_be_in_a_table(trained: "Trained", tmp_path: Path):
-    ensemble = Ensemble.load(trained.workdir)
+def test_what_must_be_in_a_table(trained: "Trained", ensemble: Ensemble, tmp_path: Path):
     for gone in ("material", "mass", "parcel"):
         with pytest.raises(SchemaError, match=gone):
             opened(ensemble, changed(trained, tmp_path, lambda f, gone=gone: f.drop(columns=[gone])))
@@ -167,10 +170,9 @@ def test_a_model_of_photos_alone_needs_photos(trained_autoencoder: Path, trained
         opened(Ensemble.load(trained_autoencoder), table)
 
 
-def test_the_training_folder_may_be_gone(trained: "Trained"):
+def test_the_training_folder_may_be_gone(trained: "Trained", ensemble: Ensemble, whole: Predictions):
     """A model sent to someone else: the data set's folder in config.json is not there."""
-    ensemble = Ensemble.load(trained.workdir)
-    ensemble.settings = replace(ensemble.settings, data=replace(ensemble.settings.data, name="fashion", root="/not/there"))
-    dataset, _ = opened(ensemble, trained.table, images=str(trained.photos))
-    expected = ensemble.predict(opened(Ensemble.load(trained.workdir), trained.table)[0])
-    np.testing.assert_array_equal(ensemble.predict(dataset).probabilities, expected.probabilities)
+    data = replace(ensemble.settings.data, name="fashion", root="/not/there")
+    moved = replace(ensemble, settings=replace(ensemble.settings, data=data))
+    dataset, _ = opened(moved, trained.table, images=str(trained.photos))
+    np.testing.assert_array_equal(moved.predict(dataset).probabilities, whole.probabilities)

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every number of docs/RESULTS.md on real data: `benchmarks/real_data.sh DATA WORK [petfinder|fashion|table2 ...]`.
+# DATA holds petfinder/ and fashion/; WORK keeps the work folders. A part that was cut off goes on where it stood.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+DATA=$1 WORK=$2
+shift 2
+PYTHON=${PYTHON:-.venv/bin/python}
+mmjax() { "$PYTHON" -m mmjax.cli "$@"; }
+
+petfinder() {
+  for folds in "" "+grouped"; do
+    mmjax reproduce table1 --dataset="petfinder_features$folds" --root="$DATA/petfinder" --rows=1,2,4,6,7,8 \
+      --workdir="$WORK/petfinder_features$folds"
+    mmjax train --config="configs/attention.py:petfinder_features$folds" --config.model.modalities="('tabular','text')" \
+      --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features$folds/tabular_text"
+  done
+}
+
+fashion() {
+  mmjax reproduce table1 --dataset=fashion --root="$DATA/fashion" --workdir="$WORK/fashion"
+}
+
+table2() { # the 1,861 photos of the unlabelled table, at 64 x 64 and with words of 50 numbers
+  mmjax reproduce table2 --dataset=petfinder --root="$DATA/petfinder" --workdir="$WORK/table2" \
+    --config.data.table=test.csv --config.data.image_size=64 --config.model.text.embed_dim=50
+}
+
+for part in "${@:-petfinder fashion table2}"; do
+  for name in $part; do "$name"; done
+done

@@ -26,6 +26,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base(variant, modalities=modalities, autoencoder={"kind": "mmae"})
     config.task = "autoencoder"
     config.data.rows_with = "image"  # our reading: rows without a photo have no photo to reconstruct
-    config.train.autoencoder_max_epochs = 30
-    config.train.autoencoder_patience = 4
+    config.train.autoencoder_max_epochs = 20  # our reading
+    config.train.autoencoder_patience = 3  # our reading
     return config

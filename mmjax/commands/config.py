@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ def read_flags(
     define(values)
     _check_names(command, arguments)
     try:
-        left = values(line)[1:]
-        config: Any = values["config"].value
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # ml_collections loads the file as Python did long ago
+            left = values(line)[1:]
+            config: Any = values["config"].value
     except MmjaxError:
         raise
     except Exception as error:  # a config file is a person's own code, and may raise anything
@@ -61,7 +64,7 @@ def read_config(command: str, config: str, overrides: Sequence[str] = ()) -> Set
     Args:
       command: name of the command, for messages.
       config: such as `configs/tabular.py:fashion`.
-      overrides: `--config.key=value`, later ones win.
+      overrides: `--config.key=value`; a later value wins, but a list given twice is both lists, one after the other.
 
     Raises:
       ConfigError: as `read_flags`.

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _rows(args.table, args.rows)
     variant = args.dataset
     if args.table == "table2" and variant.split("+")[0] == "petfinder_features":
-        raise ConfigError("mmjax reproduce: table2 reconstructs photos and petfinder_features has none; use petfinder.")
+        raise ConfigError("mmjax reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
     names = {row.number: row.config_file(variant) for row in chosen}
     # All configs are read before the first row is trained, so that a typo costs nothing.
     settings = {n: read_config("reproduce", str(configs / name), overrides) for n, name in names.items()}

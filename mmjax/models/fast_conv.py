@@ -100,7 +100,7 @@ class FastNorm(nn.Module):
         factor_C = scale_C * jax.lax.rsqrt(var_C + self.epsilon)
         offset_C = bias_C - mean_C * factor_C
         x = jnp.concatenate(maps, axis=-1) if len(maps) > 1 else maps[0]
-        return nn.relu(x * factor_C.astype(self.dtype) + offset_C.astype(self.dtype))
+        return nn.relu(x * factor_C.astype(self.dtype)[None, None, None] + offset_C.astype(self.dtype)[None, None, None])
 
     def _moments(self, x: Array) -> tuple[Array, Array]:
         x = x.astype(jnp.float32)

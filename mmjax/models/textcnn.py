@@ -53,7 +53,7 @@ class TextCNN(nn.Module):
             biases.append(self.param(f"conv_{w}_bias", nn.initializers.zeros, (self.maps,)).astype(self.dtype))
         # ReLU and a bias are monotone, so they come after the maximum: the same value for a fraction of the work.
         maxima = convolve_max(x_BxTxE, tuple(kernels))
-        pooled = [nn.relu(m_BxF + b) for m_BxF, b in zip(maxima, biases, strict=True)]
+        pooled = [nn.relu(m_BxF + b[None]) for m_BxF, b in zip(maxima, biases, strict=True)]
         h_BxF = GlobalDropout(self.dropout, self.axis_name, name="dropout")(jnp.concatenate(pooled, axis=-1), train=train)
         return nn.relu(nn.Dense(self.width, dtype=self.dtype, kernel_init=dense_init, name="dense")(h_BxF))
 

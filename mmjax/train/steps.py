@@ -90,7 +90,7 @@ def _train_step(
 
     (loss, (batch_stats, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     loss, grads, sums = everywhere(loss), everywhere(grads), everywhere(sums)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
     alive = active & ~state.done & (state.halted_step < 0)
     apply = alive & finite
 

@@ -1,0 +1,173 @@
+"""What a person types: exit codes, one sentence for an error, rows in and rows out."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmjax.cli import main
+from mmjax.commands.config import CONFIGS, read_config
+from mmjax.errors import ConfigError
+
+if TYPE_CHECKING:  # pytest imports the plugin itself
+    from tests.fixtures_trained import Trained
+
+pytest_plugins = ("tests.fixtures_trained",)
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("evaluate", "--workdir"),
+        ("evaluate --workdir=/no/such/folder", "/no/such/folder"),
+        ("evaluate --workdir=x --data=/no/rows.csv", "/no/rows.csv"),
+        ("evaluate --workdir=x --wrong", "--wrong"),
+        ("evaluate --workdir=x --config.cv.folds=3", "--config.cv.folds=3"),
+        ("predict --workdir=x --data=/no/rows.csv --out=o.csv", "/no/rows.csv"),
+        ("predict --workdir=x --data=pyproject.toml --out=/no/folder/o.csv", "/no/folder"),
+        ("predict --workdir=x --data=pyproject.toml --out=pyproject.toml", "input itself"),
+        ("reproduce table3 --workdir=x", "table3"),
+        ("reproduce table1 --workdir=x --rows=1,9", "'9'"),
+        ("reproduce table1 --workdir=x --dataset=cifar", "cifar"),
+        ("reproduce table1 --workdir=x --config.cv.fold=3", "did you mean folds"),
+        ("reproduce table1 --workdir=x --config.cv.folds", "no value"),
+        ("reproduce table2 --workdir=x --dataset=petfinder_features", "no photos"),
+        ("schema /no/rows.csv", "/no/rows.csv"),
+        ("schema pyproject.toml --out=/no/folder/s.toml", "/no/folder"),
+        ("inspect", "--config is missing"),
+        ("inspect --config=configs/nothing.py", "nothing.py"),
+        ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
+        ("train --config=configs/tabular.py:moon", "moon"),
+        ("train --config=configs/tabular.py --config.train.max_epochs=many", "many"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_exit_code_2(
+    line: str, named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(CONFIGS.parent)
+    assert main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("mmjax: ")
+    assert named in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "reproduce", "schema", "inspect"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code in (0, None)
+    assert f"mmjax {command}" in capsys.readouterr().out
+
+
+def test_a_config_is_read_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    settings = read_config(
+        "test", f"{CONFIGS / 'text.py'}:fashion", ["--config.cv.only=(1,)", "--config.cv.folds=3", "--config.cv.folds=4"]
+    )
+    assert (settings.data.name, settings.cv.only, settings.cv.folds) == ("fashion", (1,), 4)
+
+
+def test_a_config_file_that_fails_is_named_with_its_error(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("def get_config(arg=''):\n    return {}['absent']\n")
+    with pytest.raises(ConfigError, match="absent"):
+        read_config("test", str(tmp_path / "mine.py"))
+
+
+def test_predict_gives_a_row_for_every_row_whatever_is_wrong_with_it(trained: "Trained", tmp_path: Path):
+    """Same ids, same order, no label column needed; breaks if a broken or repeated row is dropped, moved or renumbered."""
+    frame = pd.read_csv(trained.table, dtype=str, keep_default_na=False).drop(columns=["route", "sender"])
+    frame = frame.sample(frac=1.0, random_state=0).reset_index(drop=True)
+    frame.loc[0, ["material", "mass", "age"]] = ["?", "inf", "-1e400"]
+    frame.loc[1, "parcel"] = frame.loc[5, "parcel"]
+    frame.loc[2, ["note", "photo"]] = ["", "missing.jpg"]
+    frame.loc[3, "note"] = 'two\nlines, "quoted"'
+    data, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    frame.to_csv(data, index=False)
+    line = ["predict", f"--workdir={trained.workdir}", f"--data={data}", f"--out={out}", f"--images={trained.photos}"]
+    assert main(line) == 0
+    with out.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [r["id"] for r in rows] == list(frame["parcel"])
+    classes = ["north", "east", "south", "west"]  # the schema's order
+    attention = [f"attention_{m}" for m in ("tabular", "text", "image")]
+    assert list(rows[0]) == ["id", "class", *(f"p_{c}" for c in classes), *attention]
+    p_NxK = np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
+    np.testing.assert_allclose(p_NxK.sum(axis=1), 1.0, atol=1e-6)
+    assert [r["class"] for r in rows] == [classes[k] for k in p_NxK.argmax(axis=1)]
+    assert float(rows[2]["attention_text"]) == float(rows[2]["attention_image"]) == 0
+    report = json.loads((tmp_path / "out.csv.report.json").read_text())
+    assert (report["rows"], report["folds"]) == (240, [0, 1])
+    assert {"id_twice", "image_missing", "number_infinite"} <= report["counts"].keys()
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_predict_leaves_the_old_output_alone_when_it_fails(trained: "Trained", tmp_path: Path):
+    data, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    data.write_text("parcel,note\nP1,hello\n")
+    out.write_text("old")
+    assert main(["predict", f"--workdir={trained.workdir}", f"--data={data}", f"--out={out}"]) == 2
+    assert out.read_text() == "old"
+
+
+def test_evaluate_finds_the_numbers_of_summary_json(trained: "Trained", capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", f"--workdir={trained.workdir}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    summary = json.loads((trained.workdir / "summary.json").read_text())
+    assert found["equal"] is True
+    for fold, done in summary["by_fold"].items():
+        assert found["by_fold"][fold] == pytest.approx(done["metrics"], abs=1e-12)
+    assert found["mean"] == pytest.approx(summary["mean"], abs=1e-12)
+
+
+def test_evaluate_says_which_number_differs(
+    trained: "Trained", copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+):
+    """A work folder whose summary was changed by hand: exit code 1, and the number named."""
+    workdir = copy_of(trained.workdir)
+    summary = json.loads((workdir / "summary.json").read_text())
+    summary["by_fold"]["1"]["metrics"]["log_loss"] += 1e-5
+    (workdir / "summary.json").write_text(json.dumps(summary))
+    assert main(["evaluate", f"--workdir={workdir}"]) == 1
+    assert "Not equal to summary.json: fold 1: log_loss" in capsys.readouterr().out
+
+
+def test_evaluate_scores_a_labelled_table(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The ensemble's accuracy is that of predict's classes; a label training never saw is counted out, not wrong."""
+    frame = pd.read_csv(trained.table, dtype=str, keep_default_na=False).head(60)
+    frame.loc[:2, "route"] = ["up", "", "down"]
+    frame.loc[50:, "parcel"] = [f"new{i}" for i in range(10)]
+    data, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    frame.to_csv(data, index=False)
+    where = [f"--workdir={trained.workdir}", f"--data={data}", f"--images={trained.photos}"]
+    assert main(["evaluate", *where, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["predict", *where, f"--out={out}"]) == 0
+    predicted = pd.read_csv(out)["class"]
+    assert found["ensemble"]["accuracy"] == pytest.approx(np.mean(predicted[3:] == frame["route"][3:]))
+    assert (found["rows"], found["rows_scored"], found["rows_trained_on"]) == (60, 57, 50)
+    assert found["data_report"]["label_unknown"] == 2
+
+
+def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", f"--workdir={trained_autoencoder}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean"].keys() == {"mse_image"}
+
+
+def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from mmjax.schema import Schema
+
+    out = tmp_path / "proposed.toml"
+    assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 0
+    schema = Schema.load(out)
+    assert (schema.id, schema.label, schema.image) == ("parcel", "route", "photo")
+    assert {"mass", "age"} <= set(schema.continuous)
+    shown = capsys.readouterr().out
+    assert all(column in shown for column in ("parcel", "material", "photo"))

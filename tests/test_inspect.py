@@ -1,0 +1,88 @@
+"""What a config costs, from shapes alone: equal to what training allocates, and nothing is allocated to find out."""
+
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from mmjax.batch import InputSpec
+from mmjax.cli import main
+from mmjax.commands.config import CONFIGS
+from mmjax.ensemble import Ensemble
+from mmjax.footprint import Footprint, footprints
+from tests.shrunken import shrunken
+
+pytest_plugins = ("tests.fixtures_trained",)
+
+
+def inspected(capsys: pytest.CaptureFixture[str], config: str, *options: str) -> dict:
+    assert main(["inspect", f"--config={CONFIGS / config}", "--json", *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_papers_autoencoder_at_512_pixels(capsys: pytest.CaptureFixture[str]):
+    """f_i: x -> 512 -> 64 and g_i: 3 x 64 -> 64 -> 512 -> x, counted by hand: 0.84 G; no array of that size is made."""
+    before = len(jax.live_arrays())
+    found = inspected(capsys, "mmae.py:image+tabular+text,petfinder", "--spec=words=20000")
+    (phase,) = found["phases"]
+    x, hidden, k = 512 * 512 * 3, 512, 64
+    encoder = x * hidden + hidden + hidden * k + k
+    decoder = 3 * k * k + k + k * hidden + hidden + hidden * x + x
+    assert phase["parameters"]["encode_image"] == encoder
+    assert phase["parameters"]["decode_image"] == decoder
+    assert 0.8e9 < phase["total_parameters"] < 0.9e9
+    assert phase["step_bytes"]["RMSprop"] >= 4 * phase["total_parameters"]
+    # A dense layer costs 2 B x y forward, and that again for each of the two gradients.
+    assert phase["step_flops"] == pytest.approx(3 * 2 * 32 * phase["total_parameters"], rel=0.05)
+    assert max((a.nbytes for a in jax.live_arrays()[before:]), default=0) < 1 << 20
+
+
+def test_parameters_are_those_of_a_trained_fold(trained_autoencoder: Path):
+    ensemble = Ensemble.load(trained_autoencoder)
+    phases = footprints(ensemble.settings, ensemble.spec, 240)
+    for phase in phases:
+        params = ensemble.members[0].modules[phase.phase]["params"]
+        assert phase.total_parameters == sum(x.size for x in jax.tree.leaves(params))
+        assert phase.step_bytes["parameters"] == sum(x.nbytes for x in jax.tree.leaves(params))
+
+
+def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path):
+    spec = InputSpec(("tabular",), ("a", "b", "c"), onehot=30, groups=4, numbers=2)
+
+    def cost(batch: int, rows: int) -> Footprint:
+        return footprints(shrunken("tabular", tmp_path, train__batch_size=batch), spec, rows)[0]
+
+    small, large = cost(8, 1000), cost(64, 2000)
+    assert large.step_bytes["activations"] == pytest.approx(8 * small.step_bytes["activations"], rel=0.05)
+    assert large.step_bytes["activations"] < 64 * 4 * 40 * 32  # no more than every value of every layer, several times over
+    assert large.rows_bytes == 2 * small.rows_bytes
+    # 4 ids and 2 numbers of 4 bytes, a label of 4, one flag of presence.
+    assert small.rows_bytes == 1000 * (4 * 4 + 2 * 4 + 4 + 1)
+    assert small.plan.placement == "vmap"
+    assert small.total_bytes == 2 * (sum(small.step_bytes.values()) + small.rows_bytes)
+
+
+def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsys: pytest.CaptureFixture[str]):
+    """The planted table: nine materials, four kinds of packing and the missing one, mass and age; photos are not opened."""
+    options = [f"--config.data.cache={planted_cache}", "--config.data.planted_rows=240"]
+    found = inspected(capsys, "mmae_attention.py", *options)
+    sizes = {name: found["spec"][name] for name in ("groups", "numbers", "tokens", "image_size", "classes")}
+    classes = ["north", "east", "south", "west"]
+    assert sizes == {"groups": 2, "numbers": 2, "tokens": 16, "image_size": 32, "classes": classes}
+    assert found["rows"] == 240
+    assert found["spec"]["onehot"] >= 9 + 4 + 1
+    assert found["spec"]["vocabulary"] > 50
+
+
+def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", f"--config={CONFIGS / 'text.py'}:petfinder", "--config.data.root=/no/such/root"]) == 2
+    assert "/no/such/root" in capsys.readouterr().err
+    assert "assumed" in inspected(capsys, "text.py:petfinder")["sizes"]
+
+
+def test_people_get_tables(capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", f"--config={CONFIGS / 'ae_attention.py'}:petfinder_features"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("tower_image_features", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 image features"):
+        assert word in shown

@@ -1,0 +1,146 @@
+"""Paper beside ours: rows run once, share their folds, and are compared as Nadeau and Bengio say."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from scipy import stats
+
+from mmjax.cli import main
+from mmjax.paper import METRIC, TABLES
+from mmjax.report import Report, RowReport, duration, paired_differences
+from mmjax.train import crossval as crossval_module
+from mmjax.train.metrics import summarise
+
+pytest_plugins = ("tests.fixtures_trained",)
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+
+SMALL = [
+    "--config.data.planted_rows=240",
+    "--config.cv.folds=2",
+    "--config.model.width=16",
+    "--config.model.tabular_hidden=(16,)",
+    "--config.model.text.embed_dim=8",
+    "--config.model.text.maps=8",
+    "--config.train.max_epochs=1",
+    "--config.train.devices=1",
+]
+
+
+def row(number: int, accuracy: list[float], *, table: str = "table1", digest: str = "same", **more: Any) -> RowReport:
+    """A row whose folds scored `accuracy`, 80 rows to train on and 20 held out."""
+    metrics = [{METRIC[table]: a, "log_loss": 1 - a} for a in accuracy]
+    summary = {
+        "by_fold": {str(f): {"metrics": m} for f, m in enumerate(metrics)},
+        "folds_finished": len(accuracy),
+        "folds": len(accuracy),
+        "rows": 100,
+        **summarise(metrics),
+        **more,
+    }
+    return RowReport(TABLES[table][number - 1], "configs/x.py", f"row{number}", summary, 61.0, 80.0, 20.0, digest)
+
+
+def test_paired_differences_are_those_of_the_formula():
+    """Plain t would have 1/5 alone; breaks if pairs are taken across folds, or the folds' shared rows are forgotten."""
+    a, b = [0.30, 0.32, 0.31, 0.35, 0.30], [0.33, 0.32, 0.35, 0.36, 0.34]
+    (pair,) = paired_differences([row(1, a), row(2, b)], "accuracy")
+    d = np.subtract(b, a)
+    t = d.mean() / math.sqrt((1 / 5 + 20 / 80) * d.var(ddof=1))
+    assert pair["difference"] == pytest.approx(d.mean())
+    assert pair["t"] == pytest.approx(t)
+    assert pair["p"] == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert pair["p_holm"] == pytest.approx(pair["p"])
+    assert pair["low"] < pair["difference"] < pair["high"]
+
+
+def test_holms_correction():
+    """Sorted p-values times 3, 2, 1, never falling (Holm 1979)."""
+    rng = np.random.default_rng(0)
+    rows = [row(k, list(0.3 + 0.02 * k + 0.01 * rng.standard_normal(5))) for k in (1, 2, 3)]
+    pairs = sorted(paired_differences(rows, "accuracy"), key=lambda p: p["p"])
+    expected = np.minimum(np.maximum.accumulate([pairs[i]["p"] * (3 - i) for i in range(3)]), 1)
+    assert [p["p_holm"] for p in pairs] == pytest.approx(list(expected))
+
+
+def test_rows_on_other_folds_are_not_paired_and_one_fold_is_not_tested():
+    assert paired_differences([row(1, [0.3, 0.4]), row(2, [0.4, 0.5], digest="other")], "accuracy") == []
+    (pair,) = paired_differences([row(1, [0.3]), row(2, [0.4])], "accuracy")
+    assert pair["difference"] == pytest.approx(0.1)
+    assert pair["p"] is None
+    assert pair["p_holm"] is None
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset"),
+    [("table1", "planted"), ("table1", "petfinder+grouped"), ("table2", "petfinder"), ("table2", "fashion")],
+)
+def test_a_report_is_valid_json_a_markdown_table_and_a_picture(table: str, dataset: str, tmp_path: Path):
+    more = {"ceiling": 0.9} if (table, dataset) == ("table1", "planted") else {}
+    rows = [row(n, [0.03 * n, 0.031 * n, 0.03 * n], table=table, **more) for n in (1, 2, 3)]
+    rows[2] = row(3, [0.03, 0.031, 0.03], table=table, **more)  # equal to row 1: no infinite t may reach the JSON
+    Report(table, dataset, rows, {}, "mmjax reproduce", ["a note"]).write(tmp_path)
+    text = (tmp_path / "report.json").read_text()
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    report = json.loads(text)
+    assert [r["number"] for r in report["rows"]] == [1, 2, 3]
+    assert report["rows"][0]["paper"]["mean"] == TABLES[table][0].value
+    assert report["rows"][0]["seconds"] == 61.0
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    shown = "36.73 ± 0.61" if table == "table1" else "0.03786"
+    assert any(line.startswith("| 1 |") and shown in line for line in lines)
+    assert any(line.startswith("| #2 - #1 |") for line in lines)
+    assert len({line.count("|") for line in lines if line.startswith(("| 1", "| 2", "| 3"))}) == 1
+    pixels = imread(tmp_path / "plot.png")
+    assert pixels.shape[1] > 800
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 10  # something is drawn
+
+
+def test_the_papers_numbers():
+    """The eight rows of Table 1 and the three of Table 2, as printed."""
+    printed = [36.729, 29.403, 29.252, 37.080, 37.152, 37.381, 37.582, 37.883]
+    assert [round(100 * r.value, 3) for r in TABLES["table1"]] == printed
+    assert [r.value for r in TABLES["table2"]] == [0.03786, 0.03557, 0.03468]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(48.4, "48 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_duration(seconds: float, text: str):
+    assert duration(seconds) == text
+
+
+def test_rows_are_run_once_and_share_their_folds(
+    planted_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A second call adds a row and trains no finished one again; its report holds both, and the first row's time stays."""
+    line = ["reproduce", "table1", f"--workdir={tmp_path}", *SMALL, f"--config.data.cache={planted_cache}"]
+    assert main([*line, "--rows=1"]) == 0
+    before = json.loads((tmp_path / "report.json").read_text())
+    assert before["rows"][0]["seconds"] > 0
+    assert before["pairs"] == []
+    trained = []
+    original = crossval_module.train_task
+
+    def watched(run: Any, *args: Any) -> None:
+        trained.append(run.workdir.path.name)
+        original(run, *args)
+
+    monkeypatch.setattr(crossval_module, "train_task", watched)
+    assert main([*line, "--rows=2,1"]) == 0
+    assert set(trained) == {"row2"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [r["number"] for r in report["rows"]] == [1, 2]
+    assert report["rows"][0] == before["rows"][0]
+    assert (tmp_path / "row1/folds.csv").read_bytes() == (tmp_path / "row2/folds.csv").read_bytes()
+    (pair,) = (p for p in report["pairs"] if p["metric"] == "accuracy")
+    ours = [r["ours"]["mean"]["accuracy"] for r in report["rows"]]
+    assert pair["difference"] == pytest.approx(ours[1] - ours[0])
+    assert report["rows"][0]["train_rows"] == report["rows"][0]["test_rows"] == 120
+    assert report["rows"][0]["ceiling"] == pytest.approx(json.loads((tmp_path / "row1/summary.json").read_text())["ceiling"])
+    assert "#2 - #1" in capsys.readouterr().out
+    # Finished rows do not mix with another config.
+    assert main([*line, "--rows=1", "--config.optim.learning_rate=0.01"]) == 2

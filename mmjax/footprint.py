@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from mmjax.batch import InputSpec
-from mmjax.ensemble import blank_batch
 from mmjax.settings import Settings
+from mmjax.shapes import blank_batch
 from mmjax.train import crossval, folds
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Plan, make_plan

@@ -54,7 +54,7 @@ def open_unseen(
     header, _ = open_rows(table, DataReport())
     schema = replace(ensemble.schema, group="", label=ensemble.schema.label if labelled else "")
     schema, lacking = _without_absent(schema, header)
-    files = data_sets._files(data, schema, table)
+    files = data_sets.find_files(data, schema, table)
     photos = Path(images) if images else files.photos
     if IMAGE not in lacking and not photos.is_dir():
         lacking[IMAGE] = f"there is no folder {photos} of photos (name one with --images)"

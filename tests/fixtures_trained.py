@@ -27,10 +27,11 @@ def planted_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(planted_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Row #8, shrunk: three modalities, a frozen autoencoder, two folds; one block of one layer, which compiles fast."""
+    """Row #8, shrunk: three modalities, a frozen autoencoder, two folds; towers that compile fast."""
     workdir = tmp_path_factory.mktemp("runs") / "full"
     once = {"train__max_epochs": 1, "train__autoencoder_max_epochs": 1}
-    settings = shrunken("mmae_attention", planted_cache, model__image__layers=(1,), **once)
+    towers = {"model__image__layers": (1,), "model__image__fast": "off", "model__text__widths": (3,)}
+    settings = shrunken("mmae_attention", planted_cache, **towers, **once)
     crossval(settings, workdir, lambda line: None)
     table = next(planted_cache.glob("planted-*-240-*/parcels.csv"))
     return Trained(workdir, table, table.parent / "photos")

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_compilation_cache")
         ("evaluate --workdir=/no/such/folder", "/no/such/folder"),
         ("evaluate --workdir=x --data=/no/rows.csv", "/no/rows.csv"),
         ("evaluate --workdir=x --wrong", "--wrong"),
+        ("evaluate --workdir=x --images=y", "--data"),
         ("evaluate --workdir=x --config.cv.folds=3", "--config.cv.folds=3"),
         ("predict --workdir=x --data=/no/rows.csv --out=o.csv", "/no/rows.csv"),
         ("predict --workdir=x --data=pyproject.toml --out=/no/folder/o.csv", "/no/folder"),

@@ -52,7 +52,10 @@ def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
     if row != "mmae":
         assert len(predictions) == 240
         attention = predictions[[c for c in predictions if c.startswith("attention_")]].astype(float)
-        np.testing.assert_allclose(attention.sum(axis=1), 1.0, atol=1e-5)
+        # A row that lacks the only modality of a model has nothing to attend to.
+        total = attention.sum(axis=1)
+        assert ((total - 1).abs().lt(1e-5) | (total.eq(0) & (row in ("text", "image")))).all()
+        assert total.mean() > 0.9
 
 
 @pytest.mark.parametrize(("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")])

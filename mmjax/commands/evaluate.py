@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.commands.arguments import Parser, existing_file
-from mmjax.errors import WorkdirError
+from mmjax.errors import ConfigError, WorkdirError
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.ensemble import Ensemble
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse(arguments)
     if args.data:
         existing_file(args.data, "table")
+    elif args.images or args.features:
+        parser.error("--images and --features belong to a table: name it with --data")
     from mmjax.ensemble import Ensemble  # noqa: PLC0415 - jax is imported once the arguments are known to be right
     from mmjax.train import runtime  # noqa: PLC0415
 
@@ -59,6 +61,8 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     from mmjax.train import metrics  # noqa: PLC0415
 
     settings = ensemble.settings
+    if settings.data.name != "planted" and not Path(settings.data.root or ".").is_dir():
+        raise ConfigError(f"{settings.data.root}: the data set is not there any more; say where it is with --root=DIR.")
     dataset = open_dataset(
         settings.data,
         settings.model.modalities,
@@ -135,7 +139,7 @@ def _print(found: dict[str, Any]) -> None:
     from mmjax.train import metrics  # noqa: PLC0415
     from mmjax.train.results import CLOSING  # noqa: PLC0415
 
-    names = list(found["mean"])
+    names: list[str] = list(found["mean"])
     console = Console()
     table = Table(title=f"{found['dataset']}: {found['rows']} rows")
     table.add_column("fold")

@@ -125,7 +125,7 @@ def open_dataset(
       ConfigError, SchemaError, DataError: what is missing and what to do.
     """
     report = report if report is not None else DataReport(data.strict)
-    files = _files(data, schema, table)
+    files = find_files(data, schema, table)
     photos = Path(images) if images else files.photos
     if group == "schema":
         group = files.schema.group
@@ -178,7 +178,7 @@ def _open_photos(
     return open_image_store(table.image.tolist(), photos, data.image_size, cache_dir(data), report, progress=progress)
 
 
-def _files(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
+def find_files(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
     if data.name == "planted":
         return _planted(data, schema, table)
     if not data.root and not (data.name == "table" and (data.table or table)):

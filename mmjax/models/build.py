@@ -36,7 +36,7 @@ def build_classifier(
         fusion=model.fusion,
         towers={n: _tower(n, model, spec, jnp.dtype(dtype), axis_name) for n in spec.modalities},
         codes=codes,
-        autoencoder=build_autoencoder(model, spec, dtype=dtype) if codes in ("encoder", "joint") else None,
+        coder=build_autoencoder(model, spec, dtype=dtype) if codes in ("encoder", "joint") else None,
         dtype=jnp.dtype(dtype),
     )
 

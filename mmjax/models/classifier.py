@@ -18,8 +18,8 @@ class MultiModalClassifier(nn.Module):
       spec: sizes of the inputs.
       fusion: none (one modality) | concatenate (#4, #5) | attention (#6 to #8).
       towers: by modality, an unbound tower: vector, ids or pixels -> v_i of m numbers.
-      codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `autoencoder`) | joint (and its reconstruction).
-      autoencoder: unbound autoencoder for codes encoder and joint.
+      codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `coder`) | joint (and its reconstruction).
+      coder: unbound autoencoder for codes encoder and joint; its parameters lie under `autoencoder`.
       dtype: compute dtype; logits are float32.
     """
 
@@ -27,7 +27,7 @@ class MultiModalClassifier(nn.Module):
     fusion: str
     towers: dict[str, nn.Module]
     codes: str
-    autoencoder: MultiModalAutoencoder | None
+    coder: MultiModalAutoencoder | None
     dtype: jnp.dtype
 
     @nn.compact
@@ -66,9 +66,8 @@ class MultiModalClassifier(nn.Module):
         if self.codes == "batch":
             out["h_mm"] = batch["codes"]
             return [batch["codes"]]
-        assert self.autoencoder is not None
-        autoencoder = self.autoencoder.copy(name="autoencoder")
-        result = autoencoder(batch, train=train)
+        assert self.coder is not None
+        result = self.coder.copy(name="autoencoder")(batch, train=train)
         out["h_mm"] = result["h_mm"]
         if self.codes == "joint":
             out["reconstruction"] = result

@@ -159,7 +159,7 @@ def _prepare(run: Run, numbers: Sequence[int]) -> None:
 
 
 def train_task(run: Run, name: str) -> None:
-    """Trains one task of the folds that lack it; with `train.refit` the classifier twice: to find its epochs, then on all rows."""
+    """Trains one task of the folds that lack it; with `train.refit` the classifier twice: for its epochs, then on all rows."""
     if name == "classifier" and run.settings.train.refit:
         _train_folds(run, name, "search")
         _train_folds(run, name, name, refit=True)
@@ -209,9 +209,9 @@ def _plan(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
 
 def step_flops(task: Task, shapes: Any, example: Any, batch_size: int) -> float:
     """Floating-point operations of one training step: XLA's count of a forward pass, three times (forward and two backward)."""
+    constant = ("class_weight", "tabular_column_weight")
     like = {
-        k: jax.ShapeDtypeStruct((batch_size, *v.shape[1:]) if v.shape[:1] == (2,) else v.shape, v.dtype)
-        for k, v in example.items()
+        k: jax.ShapeDtypeStruct(v.shape if k in constant else (batch_size, *v.shape[1:]), v.dtype) for k, v in example.items()
     }
     lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*shapes, like)
     cost = lowered.cost_analysis() or {}

@@ -1,11 +1,12 @@
 """A fold's encoded rows and fresh parameters, padded so that every fold has the same shapes.
 
-Folds differ in their category lists and vocabularies. Each fold is initialised at its own sizes and then padded with zeros: a
-padded column is never looked up, its gradient is zero, RMSprop leaves it at zero, so a fold trained beside others gives what it
-gives alone, and one compiled program serves all folds.
+Folds differ in their category lists and vocabularies. Every fold is given the sizes of the largest: a padded column is never
+looked up and weighs nothing in a loss, so its gradient is zero and RMSprop leaves it alone. The sizes depend on the folds alone,
+not on which are trained, so a fold beside others gives what it gives alone, and one compiled program serves all.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmjax.data.encode import FoldEncoders
 from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
 from mmjax.settings import Settings
 from mmjax.train.steps import Rows
-from mmjax.train.tasks import Task, make_task
+from mmjax.train.tasks import Task
 
 SHARED = (IMAGE, "image_features_raw", "present", "label")
 """Arrays no encoder touches, the same in every fold; features are standardised by fold and so are not among them."""
@@ -117,25 +118,29 @@ def phase_key(settings: Settings, fold: int, name: str) -> jax.Array:
 
 
 def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[Any, Any]:
-    """A fold's initial parameters and BatchNorm statistics, padded to the task's sizes.
+    """A fold's initial parameters and BatchNorm statistics, at the padded sizes.
 
     Args:
-      task: built for the padded sizes.
-      fold: initialised at its own sizes.
+      task: built for the padded sizes; its init is compiled once for all folds.
+      fold: gives the key and the words.
       pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
     """
-    settings, own = task.settings, fold.encoders.spec
-    own_task = make_task(task.name, settings, own)
+    settings = task.settings
+    width = code_width(settings, task.spec) if task.name == "classifier" else 0
     key = jax.random.fold_in(phase_key(settings, fold.number, task.name), 1)
-    width = code_width(settings, own) if task.name == "classifier" else 0
-    params, batch_stats = jax.jit(own_task.init)(key, example_batch(fold, own, width))
+    # The rbg generator compiles in a tenth of threefry's time; dropout, drawn at every step, stays with threefry.
+    seed = jax.random.wrap_key_data(jnp.tile(jax.random.key_data(key), 2), impl="rbg")
+    params, batch_stats = _init(task)(seed, example_batch(fold, task.spec, width))
     for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
         params = with_vectors(settings, fold, params, path)
-    shapes, _ = jax.eval_shape(task.init, key, example_batch(fold, task.spec, width))
-    params = jax.tree.map(_pad, params, shapes)
     if pretrained is not None and "autoencoder" in params:
         params = params | {"autoencoder": pretrained}
     return params, batch_stats
+
+
+@functools.cache
+def _init(task: Task) -> Callable:
+    return jax.jit(task.init)
 
 
 def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
@@ -143,18 +148,22 @@ def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[st
     text = settings.model.text
     if not settings.data.vectors or not _has(params, path):
         return params
-    table = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
-    return _replace(params, path, jnp.asarray(table))
+    table_VxE = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
+    missing = fold_rows(params, path) - len(table_VxE)
+    return _replace(params, path, jnp.asarray(np.pad(table_VxE, ((0, missing), (0, 0)))))
+
+
+def fold_rows(params: Any, path: tuple[str, ...]) -> int:
+    """Rows of the table at `path`: the largest fold's vocabulary."""
+    for name in path:
+        params = params[name]
+    return len(params)
 
 
 def code_width(settings: Settings, spec: InputSpec) -> int:
     """Length of h_mm the classifier reads from the batch: M k in mode frozen, else 0."""
     auto = settings.model.autoencoder
     return len(spec.modalities) * auto.code if auto.kind != "none" and auto.mode == "frozen" else 0
-
-
-def _pad(leaf: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
-    return jnp.pad(leaf, [(0, b - a) for a, b in zip(leaf.shape, like.shape, strict=True)])
 
 
 def _has(params: Any, path: tuple[str, ...]) -> bool:

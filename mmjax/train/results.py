@@ -9,12 +9,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.train.workdir import atomic_write_json, atomic_write_text
 from mmjax.data.dataset import Dataset
 from mmjax.data.planted import ceiling
 from mmjax.settings import Settings
 from mmjax.train import metrics
 from mmjax.train.folds import FoldRows
+from mmjax.train.workdir import atomic_write_json, atomic_write_text
 
 DONE, SUMMARY, PREDICTIONS = "done.json", "summary.json", "predictions.csv"
 

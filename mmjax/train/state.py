@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
@@ -49,23 +50,27 @@ def create(
     params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, key: Array, *, steps_per_epoch: int, max_epochs: int
 ) -> TrainState:
     """A fresh state: nothing trained, nothing validated."""
-    zero = jnp.zeros((), jnp.int32)
+    # Made on the host: a hundred small device programs would cost more to compile than a small fold to train.
+    zero = np.zeros((), np.int32)
+    params, batch_stats = jax.tree.map(np.asarray, (params, batch_stats))
+    # Everything `make_optimizer` keeps starts at zero.
+    opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(optimizer.init, params))
     return TrainState(
         step=zero,
-        key=jax.random.key_data(key),
+        key=np.asarray(jax.random.key_data(key)),
         params=params,
         batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
-        total_steps=jnp.asarray(steps_per_epoch * max_epochs, jnp.int32),
-        max_epochs=jnp.asarray(max_epochs, jnp.int32),
+        opt_state=opt_state,
+        total_steps=np.asarray(steps_per_epoch * max_epochs, np.int32),
+        max_epochs=np.asarray(max_epochs, np.int32),
         epoch=zero,
         stale=zero,
-        done=jnp.zeros((), bool),
-        best_value=jnp.asarray(-jnp.inf, jnp.float32),
-        best_epoch=jnp.asarray(-1, jnp.int32),
-        best_params=jax.tree.map(jnp.copy, params),
-        best_batch_stats=jax.tree.map(jnp.copy, batch_stats),
-        halted_step=jnp.asarray(-1, jnp.int32),
+        done=np.zeros((), bool),
+        best_value=np.asarray(-np.inf, np.float32),
+        best_epoch=np.asarray(-1, np.int32),
+        best_params=params,
+        best_batch_stats=batch_stats,
+        halted_step=np.asarray(-1, np.int32),
         skipped=zero,
     )
 

@@ -92,7 +92,7 @@ def _fashion(config: ConfigDict) -> None:
     """128 x 128 product photos at 64 x 64, names of a few words, and a DenseNet that two cores can train.
 
     Our reading: 2 layers a block and growth 8 (paper's row: 6 and 32), 16 tokens (paper: 100), 100-number words (paper: 300), at
-    most 5 epochs and 3 of the autoencoder.
+    most 4 epochs and 2 of the autoencoder.
     """
     config.data.image_size = 64
     config.data.text_length = 16
@@ -100,6 +100,6 @@ def _fashion(config: ConfigDict) -> None:
     config.model.image.growth = 8
     config.model.image.layers = (2, 2)
     config.model.image.stem = 16
-    config.train.max_epochs = 5
+    config.train.max_epochs = 4
     config.train.patience = 2
-    config.train.autoencoder_max_epochs = 3
+    config.train.autoencoder_max_epochs = 2

@@ -64,7 +64,9 @@ class Schema:
         clean: dict[str, Any] = {}
         for key, value in values.items():
             if key not in known:
-                raise SchemaError(f"{where}: {key!r} is no key of a schema{_near(key, list(known))}; keys are {', '.join(known)}.")
+                raise SchemaError(
+                    f"{where}: {key!r} is no key of a schema{_near(key, list(known))}; keys are {', '.join(known)}."
+                )
             if known[key]:
                 if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
                     raise SchemaError(f"{where}: {key} must be a list of strings, got {value!r}.")

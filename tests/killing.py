@@ -41,7 +41,13 @@ def start(script: list[str], workdir: Path, options: list[str], compiled: Path) 
     """A training process in a group of its own."""
     command = [sys.executable, *script, f"--workdir={workdir}", *options]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment(compiled), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environment(compiled),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 

@@ -58,7 +58,9 @@ def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
         assert total.mean() > 0.9
 
 
-@pytest.mark.parametrize(("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")])
+@pytest.mark.parametrize(
+    ("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")]
+)
 def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
     summary = crossval(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)
     assert summary["folds_finished"] == 2
@@ -154,5 +156,7 @@ def test_single_folds_can_be_chosen_and_completed(cache: Path, tmp_path: Path):
     settings = shrunken("tabular", cache, train__fold_parallel="sequential")
     whole = crossval(settings, tmp_path / "whole", quiet)
     for fold in (1, 0):
-        parts = crossval(shrunken("tabular", cache, train__fold_parallel="sequential", cv__only=(fold,)), tmp_path / "parts", quiet)
+        parts = crossval(
+            shrunken("tabular", cache, train__fold_parallel="sequential", cv__only=(fold,)), tmp_path / "parts", quiet
+        )
     assert parts["by_fold"] == whole["by_fold"]

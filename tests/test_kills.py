@@ -123,7 +123,9 @@ def test_a_second_process_is_refused(compiled: Path, tmp_path: Path):
 
     with Workdir(tmp_path / "run").lock():
         command = [sys.executable, "train.py", *CONFIG, *killing.TINY, f"--workdir={tmp_path / 'run'}"]
-        out = subprocess.run(command, cwd=killing.ROOT, env=killing.environment(compiled), capture_output=True, text=True, check=False)
+        out = subprocess.run(
+            command, cwd=killing.ROOT, env=killing.environment(compiled), capture_output=True, text=True, check=False
+        )
     assert out.returncode == 2
     assert "process" in out.stderr
     assert "Traceback" not in out.stderr

@@ -45,7 +45,9 @@ def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
 def _even(path: Path, width: int, rows: Iterator[list[str]], report: DataReport) -> Iterator[list[str]]:
     for number, row in enumerate(rows):
         if len(row) != width:
-            kind, what = ("row_long", "surplus fields dropped") if len(row) > width else ("row_short", "missing fields left empty")
+            kind, what = (
+                ("row_long", "surplus fields dropped") if len(row) > width else ("row_short", "missing fields left empty")
+            )
             report.add(kind, file=str(path), row=number, value=f"{len(row)} fields, header has {width}", action=what)
             row = (row + [""] * width)[:width]  # noqa: PLW2901 - the mended row is what goes on
         yield row

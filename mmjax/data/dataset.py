@@ -167,7 +167,9 @@ def _open_photos(
     say: Say | None,
 ) -> ImageStore:
     if not schema.image and not schema.image_pattern:
-        raise DataError("the model reads photos but the schema names neither image nor image_pattern; name one, or drop 'image'.")
+        raise DataError(
+            "the model reads photos but the schema names neither image nor image_pattern; name one, or drop 'image'."
+        )
     if not photos.is_dir():
         raise DataError(
             f"{photos}: there is no such folder of photos; set config.data.images, use image_features (--config=...:petfinder_features), "
@@ -182,7 +184,9 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
     if data.name == "planted":
         return _planted(data, schema, table)
     if not data.root and not (data.name == "table" and (data.table or table)):
-        raise ConfigError(f"config.data.root is empty; set it to the folder of the {data.name} data set (--config.data.root=DIR).")
+        raise ConfigError(
+            f"config.data.root is empty; set it to the folder of the {data.name} data set (--config.data.root=DIR)."
+        )
     root = Path(data.root or ".")
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder (config.data.root).")
@@ -193,7 +197,9 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
         elif data.name in shipped:
             found = SCHEMAS / shipped[data.name]
         else:
-            raise ConfigError("config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out schema.toml`.")
+            raise ConfigError(
+                "config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out schema.toml`."
+            )
         schema = Schema.load(found)
     own = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.csv",)}.get(data.name, ())
     path = Path(table) if table else _table(root, (data.table,) if data.table else own)
@@ -219,7 +225,9 @@ def _table(root: Path, names: Sequence[str]) -> Path:
         for path in (root / name, Path(name)):
             if path.is_file():
                 return path
-    raise DataError(f"{root}: has no {' or '.join(names)}; set config.data.root to the folder that holds it, or config.data.table.")
+    raise DataError(
+        f"{root}: has no {' or '.join(names)}; set config.data.root to the folder that holds it, or config.data.table."
+    )
 
 
 def _planted(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
@@ -228,4 +236,3 @@ def _planted(data: DataSettings, schema: Schema | None, table: str | Path | None
     write_planted(root, rows=data.planted_rows, seed=data.planted_seed)
     schema = schema or Schema.load(root / PLANTED_SCHEMA)
     return Files(Path(table) if table else root / PLANTED_TABLE, schema, root / schema.image_dir, root / "none.npz")
-

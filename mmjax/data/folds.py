@@ -113,5 +113,7 @@ def load_folds(path: Path, ids: np.ndarray) -> Int[np.ndarray, " N"]:
     except (OSError, ValueError, IndexError, UnicodeError) as error:
         raise WorkdirError(f"{path}: the saved folds cannot be read ({error}); use another work folder.") from error
     if names != [str(i) for i in ids]:
-        raise WorkdirError(f"{path}: the saved folds are of another table ({len(names)} rows, now {len(ids)}); use another work folder.")
+        raise WorkdirError(
+            f"{path}: the saved folds are of another table ({len(names)} rows, now {len(ids)}); use another work folder."
+        )
     return numbers

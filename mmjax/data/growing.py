@@ -45,6 +45,8 @@ class GrowingArray:
         """All rows, as one array or a read-only memory map."""
         if self._file is not None:
             self._file.flush()
-            return np.memmap(self._file, self._dtype, "r", shape=(self._rows, self._width))
+            mapped = np.memmap(self._file, self._dtype, "r", shape=(self._rows, self._width))
+            self._file.close()  # the map holds the file
+            return mapped
         empty = np.zeros((0, self._width), self._dtype)
         return np.concatenate(self._chunks) if self._chunks else empty

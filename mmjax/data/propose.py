@@ -40,7 +40,9 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
     single = {role: by_role[role][0] for role in ("id", "label", "group", "text", "image") if role in by_role}
-    return Schema(**single, categorical=tuple(by_role.get("categorical", ())), continuous=tuple(by_role.get("continuous", ()))), found
+    return Schema(
+        **single, categorical=tuple(by_role.get("categorical", ())), continuous=tuple(by_role.get("continuous", ()))
+    ), found
 
 
 def _role(name: str, values: list[str], label: str) -> tuple[str, str]:
@@ -76,7 +78,10 @@ def _number_role(name: str, present: list[str], distinct: set[str]) -> tuple[str
     low, high = min(map(float, distinct)), max(map(float, distinct))
     coded = name.lower().endswith(("id", "code", "type", "state")) or name[-1:].isdigit()
     if whole and kinds <= _FEW and (coded or (kinds <= 10 and not _counts(low, high, kinds, present))):
-        return "categorical", f"{kinds} whole numbers, which look like codes (make it continuous if their order means something)"
+        return (
+            "categorical",
+            f"{kinds} whole numbers, which look like codes (make it continuous if their order means something)",
+        )
     return "continuous", f"{kinds} different numbers from {low:g} to {high:g}"
 
 

@@ -48,8 +48,12 @@ class DataReport:
             entry["value"] = repr(value)[:80] if not isinstance(value, str) else value[:80]
         entry["action"] = action
         if self.strict:
-            place = ", ".join(f"{k} {entry[k]!r}" if k == "value" else f"{k} {entry[k]}" for k in ("row", "column", "value") if k in entry)
-            raise DataError(f"{file}: {kind}{': ' + place if place else ''} ({action}); mend it or set config.data.strict=False.")
+            place = ", ".join(
+                f"{k} {entry[k]!r}" if k == "value" else f"{k} {entry[k]}" for k in ("row", "column", "value") if k in entry
+            )
+            raise DataError(
+                f"{file}: {kind}{': ' + place if place else ''} ({action}); mend it or set config.data.strict=False."
+            )
         self._counts[kind] += 1
         kept = self._entries.setdefault(kind, [])
         if len(kept) < MOST:

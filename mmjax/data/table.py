@@ -91,7 +91,9 @@ def read_table(
     header, rows = open_rows(path, report)
     schema.check(header, str(path), optional=() if require_label or not schema.label else (schema.label,))
     if group and group not in header:
-        raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {', '.join(header)}.")
+        raise DataError(
+            f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {', '.join(header)}."
+        )
     reader = _Reader(path, schema, header, text_length, report, group, cache_dir if path.stat().st_size > _LARGE else None)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
@@ -151,11 +153,15 @@ class _Reader:
             except ValueError:
                 number = math.nan
                 if text.strip().lower() not in _MISSING:
-                    self.report.add("number_unreadable", file=str(self.path), row=first + i, column=name, value=text, action="missing")
+                    self.report.add(
+                        "number_unreadable", file=str(self.path), row=first + i, column=name, value=text, action="missing"
+                    )
             else:
                 if not math.isfinite(number):
                     if math.isinf(number):
-                        self.report.add("number_infinite", file=str(self.path), row=first + i, column=name, value=text, action="missing")
+                        self.report.add(
+                            "number_infinite", file=str(self.path), row=first + i, column=name, value=text, action="missing"
+                        )
                     number = math.nan
             out.append(number)
         return out
@@ -207,7 +213,9 @@ class _Reader:
                 action = f"kept; the same id is in row {seen[name] + 1}"
                 self.report.add("id_twice", file=str(self.path), row=row, column=self.schema.id, value=name, action=action)
 
-    def _label(self, classes: tuple[str, ...], *, fixed: bool, require_label: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    def _label(
+        self, classes: tuple[str, ...], *, fixed: bool, require_label: bool
+    ) -> tuple[np.ndarray | None, tuple[str, ...]]:
         if not self.labels:
             return None, classes
         found = dict.fromkeys(v for v in self.labels if v.lower() not in _MISSING)

@@ -45,7 +45,11 @@ class MultiModalAutoencoder(nn.Module):
             self.text_table = self.param("text_table", uniform(self.embed_scale), (self.spec.vocabulary, self.embed_dim))
         self.encoders = {n: (dense(self.hidden, f"encode_{n}_0"), dense(self.code, f"encode_{n}_1")) for n in names}
         self.decoders = {
-            n: (dense(self.code, f"decode_{n}_0"), dense(self.hidden, f"decode_{n}_1"), dense(self.output_size(n), f"decode_{n}_2"))
+            n: (
+                dense(self.code, f"decode_{n}_0"),
+                dense(self.hidden, f"decode_{n}_1"),
+                dense(self.output_size(n), f"decode_{n}_2"),
+            )
             for n in names
         }
 

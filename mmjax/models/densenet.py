@@ -69,7 +69,9 @@ def dense_block(x: Array, layers: int, growth: int, conv: Callable, norm: Callab
     """Every layer reads all maps before it: BN-ReLU-1x1 (4 growth), BN-ReLU-3x3 (growth); returns the list of maps."""
     maps = [x]
     for layer in range(layers):
-        y = conv(4 * growth, 1, name=f"{name}_layer_{layer}_conv_1")(norm(name=f"{name}_layer_{layer}_norm_1")(maps, train=train))
+        y = conv(4 * growth, 1, name=f"{name}_layer_{layer}_conv_1")(
+            norm(name=f"{name}_layer_{layer}_norm_1")(maps, train=train)
+        )
         y = norm(name=f"{name}_layer_{layer}_norm_2")([y], train=train)
         maps.append(conv(growth, 3, name=f"{name}_layer_{layer}_conv_3")(y))
     return maps

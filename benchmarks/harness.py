@@ -1,0 +1,183 @@
+"""Timing that two frameworks can share: warm up, take turns, wait for the device, keep medians and spreads, write JSON.
+
+Times of different runs are never compared: contenders run in the same process one after the other, round by round (A B A B), and
+a ratio is formed within each round.
+"""
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Run = Callable[[int], int]
+"""Does that many repeats, waits for the device and returns how many steps they were."""
+
+
+def cores() -> int:
+    """Cores this process may use; both frameworks are given all of them."""
+    return len(os.sched_getaffinity(0))
+
+
+def say(line: str) -> None:
+    """Prints a line at once."""
+    print(line, flush=True)
+
+
+def facts() -> dict[str, Any]:
+    """Machine, versions, commit, date, load and command line."""
+    from mmjax.train.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
+
+    known = environment()
+    known["cores"] = cores()
+    known["processor"] = _processor()
+    known["load_average"] = os.getloadavg()
+    if importlib.util.find_spec("torch"):
+        import torch  # noqa: PLC0415
+
+        known["versions"]["torch"] = torch.__version__
+        known["torch_threads"] = torch.get_num_threads()
+    return known
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@dataclass
+class Contender:
+    """One way to do the work.
+
+    Attributes:
+      name: in the results.
+      prepare: builds and compiles; returns the run and seconds of compilation, None where nothing is compiled ahead (the first
+        run's extra time then counts as compilation).
+      optional: a failure is recorded as the reason instead of ending the benchmark.
+      compile_seconds: time to the first usable step, apart from building the model.
+      seconds: of one step, by round.
+      failed: why it could not run.
+    """
+
+    name: str
+    prepare: Callable[[], tuple[Run, float | None]]
+    optional: bool = False
+    compile_seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    failed: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Results for JSON."""
+        if self.failed:
+            return {"failed": self.failed}
+        return {"compile_s": self.compile_seconds, "step_s": spread(self.seconds), "rounds_s": self.seconds}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and largest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def interleave(contenders: Sequence[Contender], *, rounds: int, seconds: float) -> None:
+    """Times the contenders in turns; fills in their results.
+
+    Args:
+      contenders: first to last within a round.
+      rounds: how often each is measured.
+      seconds: a measurement takes at least one run, and about this long.
+    """
+    ready = []
+    for contender in contenders:
+        try:
+            ready.append((contender, *_warm(contender, seconds)))
+        except Exception as error:
+            if not contender.optional:
+                raise
+            contender.failed = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
+            say(f"    {contender.name}: left out, {contender.failed}")
+    gc.collect()
+    for _ in range(rounds):
+        for contender, run, repeats in ready:
+            contender.seconds.append(_time(run, repeats))
+
+
+def _warm(contender: Contender, seconds: float) -> tuple[Run, int]:
+    run, compiled = contender.prepare()
+    first = _seconds(run, 1)
+    steady = _seconds(run, 1)
+    contender.compile_seconds = max(0.0, first - steady) if compiled is None else compiled
+    return run, max(1, round(seconds / max(steady, 1e-6)))
+
+
+def _seconds(run: Run, repeats: int) -> float:
+    start = time.perf_counter()
+    run(repeats)
+    return time.perf_counter() - start
+
+
+def _time(run: Run, repeats: int) -> float:
+    start = time.perf_counter()
+    steps = run(repeats)
+    return (time.perf_counter() - start) / steps
+
+
+def ratio(ours: Contender, theirs: Contender) -> dict[str, float] | None:
+    """How many times faster ours is, formed within each round; None where one could not run."""
+    if ours.failed or theirs.failed:
+        return None
+    return spread([b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)])
+
+
+def arguments(description: str, name: str) -> argparse.ArgumentParser:
+    """The options all scripts share; `name` is the JSON file's."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help=f"folder for {name}.json")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
+    parser.add_argument("--minutes", type=float, default=0.0, help="start no further case after this long; 0: no limit")
+    parser.add_argument("--no-torch", action="store_true", help="measure ours alone")
+    return parser
+
+
+class Report:
+    """The JSON file of one script: rewritten after every case, so that a run cut short leaves what it has."""
+
+    def __init__(self, options: argparse.Namespace, name: str):
+        self.path = options.out / f"{name}.json"
+        self.start, self.limit = time.monotonic(), options.minutes * 60
+        shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        self.content: dict[str, Any] = {"benchmark": name, "facts": facts(), "options": shown, "cases": {}, "left_out": []}
+
+    @property
+    def in_time(self) -> bool:
+        """Whether a further case may start."""
+        return not self.limit or time.monotonic() - self.start < self.limit
+
+    def add(self, case: str, result: dict[str, Any]) -> None:
+        """Adds a case and writes the file."""
+        self.content["cases"][case] = result
+        self.write()
+
+    def leave_out(self, case: str) -> None:
+        """Notes a case for which there was no time."""
+        self.content["left_out"].append(case)
+        say(f"  {case}: left out, the time of --minutes is used up")
+        self.write()
+
+    def write(self) -> None:
+        """Writes the file."""
+        self.content["seconds"] = time.monotonic() - self.start
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.content, indent=1, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,145 @@
+"""What is measured: the paper's eight rows and its autoencoders, at sizes from a test's to the paper's own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmjax.batch import InputSpec
+from mmjax.settings import Settings
+from mmjax.shapes import blank_batch
+
+STEPS_PER_EPOCH = 337
+"""Of PetFinder: 14,993 rows, four of five folds, a tenth of them for validation, batches of 32."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of inputs and towers; the defaults are those of the real PetFinder table and of the paper, photos at 64 x 64.
+
+    Attributes:
+      rows: rows that lie on the device while steps are timed.
+      rest: as in `InputSpec` and `ModelSettings`.
+    """
+
+    image: int = 64
+    tokens: int = 100
+    embed: int = 300
+    vocabulary: int = 9531
+    onehot: int = 366
+    groups: int = 15
+    numbers: int = 4
+    maps: int = 100
+    layers: tuple[int, ...] = (6, 6)
+    growth: int = 32
+    stem: int = 64
+    tabular_hidden: int = 256
+    width: int = 128
+    hidden: int = 512
+    code: int = 64
+    batch: int = 32
+    rows: int = 1024
+    classes: int = 5
+
+
+SIZES = {
+    "tiny": Size(16, 12, 8, 50, 11, 3, 2, 4, (2, 2), 4, 8, 16, 8, 16, 4, 8, 64),
+    "small": Size(),
+    "paper": Size(image=512, rows=256),
+}
+
+_ALL = ("tabular", "text", "image")
+ROWS: dict[int, dict[str, Any]] = {
+    1: {"modalities": ("tabular",), "fusion": "none"},
+    2: {"modalities": ("text",), "fusion": "none"},
+    3: {"modalities": ("image",), "fusion": "none"},
+    4: {"modalities": _ALL, "fusion": "concatenate"},
+    5: {"modalities": _ALL, "fusion": "concatenate"},
+    6: {"modalities": _ALL, "fusion": "attention"},
+    7: {"modalities": _ALL, "fusion": "attention", "autoencoder": {"kind": "independent"}},
+    8: {"modalities": _ALL, "fusion": "attention", "autoencoder": {"kind": "mmae"}},
+}
+"""`config.model` of the rows of Table 1, as configs/ has them (without ml_collections, so that a bare GPU machine can run this)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing whose training step is timed.
+
+    Attributes:
+      name: in the results.
+      row: of Table 1.
+      task: classifier | autoencoder.
+    """
+
+    name: str
+    row: int
+    task: str = "classifier"
+
+    @property
+    def codes(self) -> bool:
+        """Whether the classifier reads the codes of a frozen autoencoder."""
+        return self.task == "classifier" and self.row in (7, 8)
+
+
+CASES = {
+    **{f"row{r}": Case(f"row{r}", r) for r in ROWS},
+    "ae": Case("ae", 7, "autoencoder"),
+    "mmae": Case("mmae", 8, "autoencoder"),
+}
+
+
+def make_settings(row: int, size: Size, *, train: dict[str, Any] | None = None, data: dict[str, Any] | None = None) -> Settings:
+    """A row's settings at a size; `train` and `data` change their groups."""
+    model = ROWS[row] | {
+        "width": size.width,
+        "tabular_hidden": (size.tabular_hidden,),
+        "text": {"embed_dim": size.embed, "maps": size.maps},
+        "image": {"layers": size.layers, "growth": size.growth, "stem": size.stem},
+        "autoencoder": {"hidden": size.hidden, "code": size.code} | ROWS[row].get("autoencoder", {}),
+    }
+    sizes = {"image_size": size.image, "text_length": size.tokens, "discretize": row == 5}
+    return Settings.from_dict(
+        {"model": model, "train": {"batch_size": size.batch} | (train or {}), "data": sizes | (data or {})}
+    )
+
+
+def make_spec(row: int, size: Size) -> InputSpec:
+    """Sizes of a row's inputs; row 5 cuts every number into ten one-hot bins."""
+    tabular, text, image = (m in ROWS[row]["modalities"] for m in _ALL)
+    bins = 10 if row == 5 else 0
+    return InputSpec(
+        modalities=ROWS[row]["modalities"],
+        classes=tuple(map(str, range(size.classes))),
+        onehot=(size.onehot + bins * size.numbers) * tabular,
+        groups=(size.groups + (size.numbers if bins else 0)) * tabular,
+        numbers=(0 if bins else size.numbers) * tabular,
+        tokens=size.tokens * text,
+        vocabulary=size.vocabulary * text,
+        image_size=size.image * image,
+    )
+
+
+def random_rows(spec: InputSpec, rows: int, *, code_width: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
+    """Encoded rows with every modality present, under the keys of mmjax/batch.py; texts fill 20 to 100 % of their tokens."""
+    rng = np.random.default_rng(seed)
+    shapes = {k: (v.shape, v.dtype) for k, v in blank_batch(spec, rows, code_width).items()}
+    out: dict[str, np.ndarray] = {}
+    for name, (shape, dtype) in shapes.items():
+        if name == "tabular_id":  # one column of each group's own stretch
+            edges = np.linspace(0, spec.onehot, spec.groups + 1).astype(int)
+            parts = [rng.integers(a, b, rows) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+            out[name] = np.stack(parts, axis=1).astype(dtype)
+        elif name == "text":
+            filled = rng.integers(max(1, spec.tokens // 5), spec.tokens + 1, (rows, 1))
+            ids = rng.integers(1, spec.vocabulary, shape)
+            out[name] = np.where(np.arange(spec.tokens) < filled, ids, 0).astype(dtype)
+        elif name == "image":
+            out[name] = rng.integers(0, 256, shape, dtype=np.uint8)
+        elif name == "present":
+            out[name] = np.ones(shape, bool)
+        elif name == "label":
+            out[name] = rng.integers(0, len(spec.classes), rows).astype(dtype)
+        elif name in ("tabular_number", "codes"):
+            out[name] = rng.random(shape, np.float32)
+    return out

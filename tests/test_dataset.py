@@ -1,0 +1,125 @@
+"""Data sets by name: the layouts users have, and sentences for those they lack."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmjax.data.dataset import open_dataset
+from mmjax.data.folds import make_folds
+from mmjax.data.propose import propose_schema
+from mmjax.errors import ConfigError, DataError, SchemaError
+from mmjax.schema import Schema
+from mmjax.settings import DataSettings
+
+COLUMNS = (
+    "Type,Name,Age,Breed1,Breed2,Gender,Color1,Color2,Color3,MaturitySize,FurLength,Vaccinated,Dewormed,Sterilized,Health,"
+    "Quantity,Fee,State,RescuerID,VideoAmt,Description,PetID,PhotoAmt,AdoptionSpeed"
+).split(",")
+
+
+def kaggle(folder: Path, rows: int = 12, nested: bool = False, photos: bool = True) -> Path:
+    """Kaggle's archive in small: the table, and a photo for every second pet."""
+    table = folder / "train" / "train.csv" if nested else folder / "train.csv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="") as out:
+        writer = csv.DictWriter(out, COLUMNS, restval="1")
+        writer.writeheader()
+        for i in range(rows):
+            writer.writerow(
+                {"PetID": f"pet{i}", "RescuerID": f"r{i // 2}", "Description": "a nice cat", "AdoptionSpeed": i % 5}
+            )
+    if photos:
+        (folder / "train_images").mkdir()
+        for i in range(0, rows, 2):
+            Image.new("RGB", (20, 10), (i, 0, 0)).save(folder / "train_images" / f"pet{i}-1.jpg")
+    return folder
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_petfinder_as_it_unpacks(tmp_path: Path, nested: bool):
+    root = kaggle(tmp_path / "kaggle", nested=nested)
+    data = DataSettings(name="petfinder", root=str(root), image_size=8, cache=str(tmp_path / "cache"))
+    dataset = open_dataset(data, ("tabular", "text", "image"), group="schema")
+    assert dataset.table.classes == ("0", "1", "2", "3", "4")
+    np.testing.assert_array_equal(dataset.present("image"), np.arange(12) % 2 == 0)
+    assert dataset.group is not None
+    assert len(set(dataset.group)) == 6
+    assert dataset.report.counts() == {"image_missing": 6}
+
+
+def test_petfinder_without_photos(tmp_path: Path):
+    """A folder without photos serves the table and the text; a model that reads photos is told what to do."""
+    root = kaggle(tmp_path, photos=False)
+    data = DataSettings(name="petfinder", root=str(root), cache=str(tmp_path / "cache"))
+    assert len(open_dataset(data, ("tabular", "text")).table) == 12
+    with pytest.raises(DataError, match="no such folder of photos; set config.data.images"):
+        open_dataset(data, ("image",))
+    with pytest.raises(DataError, match="no image features; set config.data.image_features"):
+        open_dataset(data, ("image_features",))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"name": "petfinder"}, ConfigError, "config.data.root is empty"),
+        ({"name": "fashion", "root": "/nowhere"}, DataError, "no such folder (config.data.root)"),
+        ({"name": "table", "table": "rows.csv"}, ConfigError, "mmjax schema"),
+    ],
+)
+def test_what_is_missing_is_named(settings: dict, error: type, message: str):
+    with pytest.raises(error, match=re.escape(message)):
+        open_dataset(DataSettings(**settings), ("tabular",))
+
+
+def test_image_paths_may_not_leave_the_folder(tmp_path: Path):
+    """.., absolute paths, links out of the folder and addresses: the row stays, its photo is absent."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "in.jpg")
+    Image.new("RGB", (8, 8)).save(tmp_path / "out.jpg")
+    (photos / "link.jpg").symlink_to(tmp_path / "out.jpg")
+    names = ["in.jpg", "../out.jpg", str(tmp_path / "out.jpg"), "link.jpg", "http:" + "//host/a.jpg", "file:" + "///etc/passwd"]
+    rows = "\n".join(f"{i},{name},{'ab'[i % 2]}" for i, name in enumerate(names))
+    (tmp_path / "rows.csv").write_text(f"id,p,y\n{rows}\n")
+    (tmp_path / "schema.toml").write_text('id = "id"\nlabel = "y"\nimage = "p"\nimage_dir = "photos"\n')
+    data = DataSettings("table", str(tmp_path), "rows.csv", "schema.toml", image_size=8, cache=str(tmp_path / "cache"))
+    dataset = open_dataset(data, ("image",))
+    assert dataset.present("image").tolist() == [True, False, False, False, False, False]
+    assert dataset.report.counts()["image_path"] == 5
+
+
+def test_rows_with_a_modality(tmp_path: Path):
+    """Table 2: rows without a photo are in no fold."""
+    root = kaggle(tmp_path / "kaggle")
+    data = DataSettings(name="petfinder", root=str(root), image_size=8, cache=str(tmp_path / "cache"), rows_with="image")
+    dataset = open_dataset(data, ("image", "tabular"), require_label=False)
+    assert dataset.usable_N is not None
+    assert dataset.usable_N.sum() == 6
+    fold_N = make_folds(np.where(dataset.usable_N, 0, -1), folds=3, seed=0)
+    assert (fold_N[~dataset.usable_N] == -1).all()
+
+
+@pytest.mark.real
+def test_proposed_schemas_on_real_tables(data_root: Path):
+    """PetFinder's is the paper's reading, found from the values alone."""
+    schema, _ = propose_schema(data_root / "petfinder" / "train.csv", label="AdoptionSpeed")
+    shipped = Schema.load(Path(__file__).parents[1] / "configs" / "schemas" / "petfinder.toml")
+    assert set(schema.categorical) == set(shipped.categorical)
+    assert set(schema.continuous) == set(shipped.continuous)
+    assert (schema.id, schema.group, schema.text) == ("PetID", "RescuerID", "Description")
+    schema, _ = propose_schema(data_root / "fashion" / "products.csv", label="season")
+    assert (schema.image, schema.text, schema.continuous) == ("image", "productDisplayName", ("year",))
+
+
+def test_propose_says_why_and_names_a_missing_label(tmp_path: Path):
+    rows = "\n".join(f"k{i},{i % 3},{i * 1.5},same,p/{i}.jpg,{'some words here ' * 3}{i},{'ab'[i % 2]}" for i in range(500))
+    (tmp_path / "rows.csv").write_text(f"key,kind,size,unit,photo,note,y\n{rows}\n")
+    schema, found = propose_schema(tmp_path / "rows.csv", label="y")
+    assert schema == Schema("key", "y", "", ("kind",), ("size",), "note", "photo")
+    assert all(why for _, _, why in found)
+    with pytest.raises(SchemaError, match="no column 'z'"):
+        propose_schema(tmp_path / "rows.csv", label="z")

@@ -1,0 +1,173 @@
+"""Attention, autoencoder and classifier: against plain NumPy, and what must not matter."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.batch import InputSpec
+from mmjax.models.attention import SoftAttention
+from mmjax.models.build import build_autoencoder, build_classifier
+from mmjax.settings import Settings
+from mmjax.train import losses
+
+RNG = np.random.default_rng(0)
+SIZES = {
+    "width": 8,
+    "tabular_hidden": (8,),
+    "features_hidden": (8,),
+    "text": {"embed_dim": 4, "maps": 3},
+    "image": {"growth": 4, "layers": (1, 1), "stem": 4},
+}
+ALL = ("tabular", "text", "image", "image_features")
+
+
+def setup(modalities: tuple[str, ...] = ALL, fusion: str = "attention", **auto):
+    auto = {"hidden": 8, "code": 3} | auto
+    model = Settings.from_dict({"model": SIZES | {"modalities": modalities, "fusion": fusion, "autoencoder": auto}}).model
+    spec = InputSpec(modalities, ("a", "b", "c"), 6, 2, 2, 7, 11, 8, 5)
+    return model, spec
+
+
+def make_batch(rows: int, modalities: tuple[str, ...] = ALL) -> dict:
+    text = RNG.integers(1, 11, (rows, 7))
+    text[:, 5:] = 0
+    return {
+        "tabular_id": jnp.asarray(np.stack([RNG.integers(-1, 3, rows), RNG.integers(3, 6, rows)], 1), jnp.int32),
+        "tabular_number": jnp.asarray(RNG.random((rows, 2)), jnp.float32),
+        "text": jnp.asarray(text, jnp.int32),
+        "image": jnp.asarray(RNG.integers(0, 256, (rows, 8, 8, 3)), jnp.uint8),
+        "image_features": jnp.asarray(RNG.normal(size=(rows, 5)), jnp.float32),
+        "present": jnp.asarray(RNG.random((rows, len(modalities))) < 0.7).at[:, 0].set(True),
+        "label": jnp.asarray(RNG.integers(0, 3, rows), jnp.int32),
+        "weight": jnp.ones(rows, jnp.float32),
+    }
+
+
+def take(batch: dict, order: np.ndarray) -> dict:
+    return {k: v[order] for k, v in batch.items()}
+
+
+def test_attention_against_numpy():
+    """Equations 8 and 9, with absent modalities left out of the softmax."""
+    v, present = (
+        RNG.normal(size=(5, 3, 8)).astype(np.float32),
+        np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 1, 0]], bool),
+    )
+    layer = SoftAttention()
+    variables = layer.init(jax.random.key(0), jnp.asarray(v), jnp.asarray(present))
+    v_hat, weight = layer.apply(variables, jnp.asarray(v), jnp.asarray(present))
+    e = np.tanh(v @ np.asarray(variables["params"]["mu"]))
+    expected = np.exp(e) * present
+    expected = expected / np.maximum(expected.sum(1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(np.asarray(weight), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(v_hat), expected[..., None] * v, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(weight).sum(1), present.any(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "concatenate"])
+@pytest.mark.parametrize("auto", [{}, {"kind": "mmae", "mode": "finetune"}, {"kind": "independent", "mode": "joint"}])
+def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, auto: dict):
+    """Garbage in an absent modality leaves the logits alone; a permutation of rows permutes them."""
+    model, spec = setup(fusion=fusion, **auto)
+    module, batch = build_classifier(model, spec), make_batch(6)
+    variables = module.init(jax.random.key(0), batch, train=False)
+    logits, out = module.apply(variables, batch, train=False)
+    garbage = dict(batch)
+    for i, name in enumerate(ALL[1:], 1):
+        absent = ~np.asarray(batch["present"][:, i])
+        other = make_batch(6)[name]
+        garbage[name] = jnp.where(absent.reshape(-1, *[1] * (other.ndim - 1)), other, batch[name])
+    again, _ = module.apply(variables, garbage, train=False)
+    np.testing.assert_allclose(np.asarray(again), np.asarray(logits), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(out["attention"]).sum(1), 1.0, atol=1e-6)
+    assert not np.asarray(out["attention"])[~np.asarray(batch["present"])].any()
+    order = np.array([3, 1, 5, 0, 2, 4])
+    permuted, _ = module.apply(variables, take(batch, order), train=False)
+    np.testing.assert_allclose(np.asarray(permuted), np.asarray(logits)[order], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "modalities", [("tabular",), ("text",), ("image",), ("image_features",), ("tabular", "text"), ("text", "image")]
+)
+def test_any_subset_of_modalities(modalities: tuple[str, ...]):
+    model, spec = setup(modalities, "none" if len(modalities) == 1 else "attention", kind="mmae", mode="joint")
+    module, batch = build_classifier(model, spec), make_batch(3, modalities)
+    logits, out = module.apply(module.init(jax.random.key(0), batch, train=False), batch, train=False)
+    assert logits.shape == (3, 3)
+    assert out["attention"].shape == (3, len(modalities))
+    assert out["h_mm"].shape == (3, 3 * len(modalities))
+
+
+@pytest.mark.parametrize("kind", ["mmae", "independent"])
+def test_which_code_a_decoder_reads(kind: str):
+    """MMAE: the photo's reconstruction depends on the text; independent: it does not (rows #7 and #8 differ in just this)."""
+    model, spec = setup(kind=kind)
+    module, batch = build_autoencoder(model, spec), make_batch(4)
+    batch["present"] = jnp.ones((4, 4), bool)
+    variables = module.init(jax.random.key(0), batch)
+    other = batch | {"text": jnp.flip(batch["text"][:, :5], 1)}
+    before, after = (
+        module.apply(variables, b)["prediction"]["image"]
+        for b in (batch, other | {"text": jnp.pad(other["text"], ((0, 0), (0, 2)))})
+    )
+    assert np.allclose(np.asarray(before), np.asarray(after)) == (kind == "independent")
+
+
+def test_reconstruction_loss_against_numpy():
+    """Absent modalities, padding tokens and padded columns count nowhere."""
+    model, spec = setup(kind="mmae")
+    module, batch = build_autoencoder(model, spec), make_batch(5)
+    batch["tabular_column_weight"] = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0], jnp.float32)
+    out = module.apply(module.init(jax.random.key(0), batch), batch)
+    terms = losses.reconstruction(out, batch["weight"])
+    present = np.asarray(batch["present"])
+    weights = {
+        "tabular": np.ones((5, 1)) * np.asarray(batch["tabular_column_weight"])[None],
+        "text": np.repeat(np.asarray(batch["text"]) != 0, 4, axis=1) * present[:, 1:2],
+        "image": np.ones((5, 192)) * present[:, 2:3],
+        "image_features": np.ones((5, 5)) * present[:, 3:4],
+    }
+    for name, weight in weights.items():
+        error = (np.asarray(out["prediction"][name]) - np.asarray(out["target"][name])) ** 2
+        np.testing.assert_allclose(float(terms[name][0]), (error * weight).sum(), rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(float(terms[name][1]), weight.sum(), err_msg=name)
+
+
+def test_absent_codes_are_zero():
+    model, spec = setup(kind="mmae")
+    module, batch = build_autoencoder(model, spec), make_batch(6)
+    h_mm = np.asarray(module.apply(module.init(jax.random.key(0), batch), batch, method="encode")).reshape(6, 4, 3)
+    assert not h_mm[~np.asarray(batch["present"])].any()
+    assert h_mm.any()
+
+
+@pytest.mark.parametrize("train_table", [False, True])
+def test_the_text_target_cannot_collapse(train_table: bool):
+    """The loss has no gradient through its target: a table trained by its own reconstruction would shrink to zero."""
+    model, spec = setup(("text",), "none", kind="mmae", train_table=train_table)
+    module, batch = build_autoencoder(model, spec), make_batch(8, ("text",))
+    params = module.init(jax.random.key(0), batch)["params"]
+
+    def loss(params, scale):
+        out = module.apply({"params": params}, batch)
+        out["target"] = {"text": out["target"]["text"] * scale}
+        total, count = losses.reconstruction(out, batch["weight"])["text"]
+        return total / count
+
+    grads = jax.grad(loss)(params, 1.0)
+    assert bool(grads["text_table"].any()) == train_table
+    # A constant predictor of zero has the target's variance as its loss; training must not lower that by moving the target.
+    spread = float(jnp.var(params["text_table"][1:]))
+    for _ in range(150):
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, jax.grad(loss)(params, 1.0))
+    assert float(jnp.var(params["text_table"][1:])) > 0.5 * spread
+
+
+def test_pretrained_autoencoder_fits_into_the_classifier():
+    """Mode finetune copies parameters by name: both trees must agree."""
+    model, spec = setup(kind="mmae", mode="finetune")
+    batch = make_batch(2)
+    alone = build_autoencoder(model, spec).init(jax.random.key(0), batch)["params"]
+    inside = build_classifier(model, spec).init(jax.random.key(0), batch, train=False)["params"]["autoencoder"]
+    assert jax.tree.map(jnp.shape, alone) == jax.tree.map(jnp.shape, inside)

@@ -1,7 +1,7 @@
 """Timing that two frameworks can share: warm up, take turns, wait for the device, keep medians and spreads, write JSON.
 
-Times of different runs are never compared: contenders run in the same process one after the other, round by round (A B A B), and
-a ratio is formed within each round.
+Times of different runs are never compared: contenders take turns in one process, round by round (A B A B), and a ratio is formed
+within each round.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def interleave(contenders: Sequence[Contender], *, rounds: int, seconds: float) 
         except Exception as error:
             if not contender.optional:
                 raise
-            contender.failed = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
+            contender.failed = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
             say(f"    {contender.name}: left out, {contender.failed}")
     gc.collect()
     for _ in range(rounds):

@@ -1,5 +1,6 @@
 """What is measured: the paper's eight rows and its autoencoders, at sizes from a test's to the paper's own."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,7 @@ ROWS: dict[int, dict[str, Any]] = {
     7: {"modalities": _ALL, "fusion": "attention", "autoencoder": {"kind": "independent"}},
     8: {"modalities": _ALL, "fusion": "attention", "autoencoder": {"kind": "mmae"}},
 }
-"""`config.model` of the rows of Table 1, as configs/ has them (without ml_collections, so that a bare GPU machine can run this)."""
+"""`config.model` of the rows of Table 1, as in configs/, but without ml_collections: a bare GPU machine may lack it."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def random_rows(spec: InputSpec, rows: int, *, code_width: int = 0, seed: int = 
     for name, (shape, dtype) in shapes.items():
         if name == "tabular_id":  # one column of each group's own stretch
             edges = np.linspace(0, spec.onehot, spec.groups + 1).astype(int)
-            parts = [rng.integers(a, b, rows) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+            parts = [rng.integers(a, b, rows) for a, b in itertools.pairwise(edges)]
             out[name] = np.stack(parts, axis=1).astype(dtype)
         elif name == "text":
             filled = rng.integers(max(1, spec.tokens // 5), spec.tokens + 1, (rows, 1))

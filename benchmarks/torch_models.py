@@ -6,9 +6,11 @@ whose epsilon is outside the root: the same work as Keras' and ours. tests/test_
 modules and compares outputs and losses.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the name PyTorch users know
 
 from mmjax.batch import IMAGE, PADDING, TABULAR, TEXT, InputSpec
 from mmjax.settings import ModelSettings
@@ -113,7 +115,7 @@ class Autoencoder(nn.Module):
             self.table.requires_grad_(auto.train_table)
 
         def stack(*widths: int) -> nn.ModuleList:
-            return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+            return nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
         self.encoders = nn.ModuleDict({n: stack(sizes[n], auto.hidden, auto.code) for n in self.names})
         self.decoders = nn.ModuleDict({n: stack(code, auto.code, auto.hidden, sizes[n]) for n in self.names})

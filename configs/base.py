@@ -14,7 +14,7 @@ from mmjax.settings import Settings
 VARIANTS = ("planted", "petfinder", "petfinder_features", "fashion", "table")
 
 
-def base(variant: str, **model: Any) -> ConfigDict:
+def base(variant: str, **model: Any) -> Any:
     """The paper's protocol (mmjax/settings.py says which values are the paper's) for a row's model on a data set.
 
     Args:
@@ -30,7 +30,7 @@ def base(variant: str, **model: Any) -> ConfigDict:
         raise ConfigError(
             f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds."
         )
-    config = ConfigDict(Settings().to_dict())
+    config: Any = ConfigDict(Settings().to_dict())  # its attributes are dynamic
     config.data.name = name.removesuffix("_features")
     if "grouped" in options:
         config.cv.group = "schema"
@@ -40,7 +40,7 @@ def base(variant: str, **model: Any) -> ConfigDict:
     return config
 
 
-def _set(config: ConfigDict, key: str, value: Any) -> None:
+def _set(config: Any, key: str, value: Any) -> None:
     if isinstance(value, dict) and isinstance(config[key], ConfigDict):
         for inner, v in value.items():
             _set(config[key], inner, v)
@@ -48,7 +48,7 @@ def _set(config: ConfigDict, key: str, value: Any) -> None:
         config[key] = value
 
 
-def _planted(config: ConfigDict) -> None:
+def _planted(config: Any) -> None:
     """Sizes that five folds of the full model finish in minutes on two cores (our reading: nothing here is the paper's)."""
     config.data.image_size = 32
     config.data.text_length = 16
@@ -62,21 +62,21 @@ def _planted(config: ConfigDict) -> None:
     config.train.autoencoder_max_epochs = 8
 
 
-def _own(config: ConfigDict) -> None:
+def _own(config: Any) -> None:
     """Your own table: the paper's sizes, photos at 128 x 128."""
     config.data.image_size = 128
 
 
-def _petfinder(config: ConfigDict) -> None:
+def _petfinder(config: Any) -> None:
     """The paper's sizes, which are the settings' defaults. The paper has no validation rows, so the last training uses all."""
     config.train.refit = True
 
 
-def _features(config: ConfigDict) -> None:
+def _features(config: Any) -> None:
     """Kaggle's own image metadata in place of photos (paper: photos), words of 50 numbers (paper: 300).
 
-    Our reading, for two cores: a row with text trains at most 4 epochs (TextCNN overfits after two or three) without a refit, an
-    autoencoder 3 epochs.
+    Our reading, for two cores: a row with text trains at most 4 epochs (TextCNN overfits after two or three) without a refit,
+    an autoencoder 3 epochs.
     """
     visual = {"image": "image_features"}
     config.model.modalities = tuple(visual.get(m, m) for m in config.model.modalities)
@@ -88,10 +88,10 @@ def _features(config: ConfigDict) -> None:
         config.train.patience = 2
 
 
-def _fashion(config: ConfigDict) -> None:
+def _fashion(config: Any) -> None:
     """128 x 128 product photos at 64 x 64, names of a few words, and a DenseNet that two cores can train.
 
-    Our reading: 2 layers a block and growth 8 (paper's row: 6 and 32), 16 tokens (paper: 100), 100-number words (paper: 300), at
+    Our reading: 2 layers a block and growth 8 (SPEC: 6 and 32), 16 tokens (paper: 100), words of 100 numbers (paper: 300), at
     most 4 epochs and 2 of the autoencoder.
     """
     config.data.image_size = 64

@@ -1,8 +1,7 @@
-"""A CSV file as rows of strings, whatever is in it: encodings, byte-order marks, ragged rows, newlines in quotes, huge cells."""
+"""A CSV file as rows of strings, whatever is in it: encodings, byte-order marks, ragged rows, quoted newlines, huge cells."""
 
 import codecs
 import csv
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 def open_rows(path: Path, report: DataReport) -> tuple[list[str], Iterator[list[str]]]:
     """Header and an iterator over the data rows, each as long as the header.
 
-    A row with too few fields ends in missing values, one with too many loses the surplus; both are reported and no row is dropped.
+    A row with too few fields ends in missing values, one with too many loses the surplus; both are reported, no row is dropped.
 
     Raises:
       DataError: no such file, an empty one, no header, or text the csv reader cannot take.
@@ -33,7 +32,7 @@ def open_rows(path: Path, report: DataReport) -> tuple[list[str], Iterator[list[
 
 def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
     try:
-        with io.open(path, encoding=encoding, errors="replace", newline="") as handle:
+        with open(path, encoding=encoding, errors="replace", newline="") as handle:
             # A blank line is no row: csv yields [] for it.
             yield from (row for row in csv.reader(handle) if row)
     except OSError as error:

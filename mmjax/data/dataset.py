@@ -50,9 +50,10 @@ class Dataset:
     report: DataReport
     usable_N: Bool[np.ndarray, " N"] | None = None
 
-    def __post_init__(self) -> None:
-        if self.usable_N is None:
-            self.usable_N = np.ones(len(self.table.ids), bool)
+    @property
+    def usable(self) -> Bool[np.ndarray, " N"]:
+        """`usable_N`, or all rows."""
+        return np.ones(len(self.table.ids), bool) if self.usable_N is None else self.usable_N
 
     @property
     def label(self) -> Int[np.ndarray, " N"]:
@@ -181,6 +182,11 @@ def _open_photos(
 
 
 def find_files(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
+    """Where a data set's parts lie; `schema` and `table` stand in for its own.
+
+    Raises:
+      ConfigError, DataError: what is missing and what to do.
+    """
     if data.name == "planted":
         return _planted(data, schema, table)
     if not data.root and not (data.name == "table" and (data.table or table)):
@@ -198,7 +204,7 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
             found = SCHEMAS / shipped[data.name]
         else:
             raise ConfigError(
-                "config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out schema.toml`."
+                "config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out X.toml`."
             )
         schema = Schema.load(found)
     own = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.csv",)}.get(data.name, ())

@@ -57,7 +57,7 @@ class FoldEncoders:
             tabular = TabularEncoder.fit(table, rows, discretize=data.discretize, bins=data.bins, **names)
         if TEXT in modalities:
             text = TextEncoder.fit(table, rows, min_count=data.min_count, max_words=data.max_words)
-        if IMAGE_FEATURES in modalities and dataset.features is not None:
+        if IMAGE_FEATURES in modalities and dataset.features is not None and dataset.features_present is not None:
             features = FeatureEncoder.fit(dataset.features, dataset.features_present, rows)
         image_size = dataset.image_store.size if IMAGE in modalities and dataset.image_store is not None else 0
         return cls(modalities, tuple(table.classes), image_size, tabular, text, features)
@@ -200,7 +200,7 @@ class FoldEncoders:
 
     @staticmethod
     def _features(encoder: FeatureEncoder, dataset: Dataset, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        if dataset.features is None:
+        if dataset.features is None or dataset.features_present is None:
             return np.zeros((rows, len(encoder.mean)), np.float32), np.zeros(rows, bool)
         return encoder.transform(dataset.features, dataset.features_present), dataset.features_present
 

@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.report import DataReport
@@ -39,13 +40,13 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
-    single = {role: by_role[role][0] for role in ("id", "label", "group", "text", "image") if role in by_role}
+    single: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
     return Schema(
         **single, categorical=tuple(by_role.get("categorical", ())), continuous=tuple(by_role.get("continuous", ()))
     ), found
 
 
-def _role(name: str, values: list[str], label: str) -> tuple[str, str]:
+def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
     present = [v for v in values if v]
     distinct = set(present)
     rows, kinds = len(present), len(distinct)
@@ -57,7 +58,7 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:
         return "image", "its values are paths of image files"
     words = sum(len(v.split()) for v in present[:2000]) / len(present[:2000])
     numeric = _share(present, _is_number)
-    if kinds == rows and (words < 2 and numeric < 1 or name.lower() in ("id", "key", "index")):
+    if kinds == rows and ((words < 2 and numeric < 1) or name.lower() in ("id", "key", "index")):
         return "id", f"{rows} rows, all different, one word each"
     if kinds == rows and numeric == 1 and all(v.isdigit() for v in present[:2000]) and name.lower().endswith("id"):
         return "id", f"{rows} rows, all different whole numbers, and its name ends in id"

@@ -46,7 +46,7 @@ class TextEncoder:
             word_NxT = np.asarray(table.words[rows[start : start + _CHUNK]])
             counts_V += np.bincount(word_NxT.ravel(), minlength=len(counts_V))
         counts_V[:1] = 0  # padding
-        kept = [(-int(counts_V[i]), table.word_list[i]) for i in np.flatnonzero(counts_V >= max(min_count, 1))]
+        kept = [(-int(counts_V[i]), table.word_list[i]) for i in np.flatnonzero(counts_V >= max(min_count, 1)).tolist()]
         return cls(tuple(word for _, word in sorted(kept)[:max_words]), table.words.shape[1])
 
     @property

@@ -6,9 +6,9 @@ from jaxtyping import Array, Bool, Float
 
 
 class SoftAttention(nn.Module):
-    """One learned vector scores each modality of each row; absent modalities get no weight.
+    r"""One learned vector scores each modality of each row; absent modalities get no weight.
 
-    .. math:: e_i = \\tanh(v_i \\cdot \\mu), \\quad a = \\mathrm{softmax}(e), \\quad \\hat v_i = a_i v_i
+    .. math:: e_i = \tanh(v_i \cdot \mu), \quad a = \mathrm{softmax}(e), \quad \hat v_i = a_i v_i
 
     The sum sign printed over equation 9 is a slip: equation 10 uses three separate v̂.
     """

@@ -1,4 +1,4 @@
-"""Autoencoders (paper, section 3.1, equations 1 to 7): independent ones, or the multi-modal one whose decoders share the code."""
+"""Autoencoders (paper, section 3.1, equations 1 to 7): independent ones, or the multi-modal one that shares its code."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class MultiModalAutoencoder(nn.Module):
       code: k = 64.
       embed_dim: E of the text's table.
       embed_scale: range of the random table.
-      train_table: the table trains through the encoder; the target is a constant either way, for a target that may move collapses.
+      train_table: the table trains through the encoder; the target is a constant either way: one that may move collapses.
       dtype: compute dtype; parameters stay float32.
     """
 
@@ -93,8 +93,8 @@ class MultiModalAutoencoder(nn.Module):
         """Reconstructs every modality.
 
         Returns:
-          `h_mm` B x Mk, and by modality `prediction`, `target`, `target_weight`, each B x D_i or broadcastable to it. The weight is
-          0 for an absent modality, a padding token and a padded column.
+          `h_mm` B x Mk, and by modality `prediction`, `target`, `target_weight`, each B x D_i or broadcastable to it. The weight
+          is 0 for an absent modality, a padding token and a padded column.
         """
         del train  # no dropout and no BatchNorm: both modes are the same
         inputs = {n: self.flatten(batch, n) for n in self.spec.modalities}

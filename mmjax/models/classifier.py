@@ -50,7 +50,7 @@ class MultiModalClassifier(nn.Module):
         else:
             weight_BxM = masked_softmax(jnp.zeros(present_BxM.shape, jnp.float32), present_BxM)
         out: dict = {"attention": weight_BxM, "v": v}
-        parts = [v_BxMxm.reshape(len(v_BxMxm), -1)] + self._codes(batch, out, train=train)
+        parts = [v_BxMxm.reshape(len(v_BxMxm), -1), *self._codes(batch, out, train=train)]
         h = jnp.concatenate([p.astype(self.dtype) for p in parts], axis=-1)
         logits = nn.Dense(len(self.spec.classes), dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
         return logits.astype(jnp.float32), out

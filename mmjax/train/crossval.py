@@ -112,7 +112,7 @@ def _open(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], boo
     if fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
     else:
-        label_N = np.where(dataset.usable_N, dataset.label, -1) if needs_label else np.where(dataset.usable_N, 0, -1)
+        label_N = np.where(dataset.usable, dataset.label if needs_label else 0, -1)
         group_N = dataset.group if settings.cv.group else None
         fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, report=report)
         save_folds(fold_file, dataset.table.ids, fold_N)
@@ -251,7 +251,7 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
-        ids=run.dataset.table.ids,
+        ids=run.dataset.table.ids.tolist(),
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,
         refit=refit,

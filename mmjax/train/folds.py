@@ -1,7 +1,7 @@
 """A fold's encoded rows and fresh parameters, padded so that every fold has the same shapes.
 
 Folds differ in their category lists and vocabularies. Every fold is given the sizes of the largest: a padded column is never
-looked up and weighs nothing in a loss, so its gradient is zero and RMSprop leaves it alone. The sizes depend on the folds alone,
+looked up and weighs nothing in a loss, so its gradient is zero and RMSprop leaves it alone. Sizes depend on the folds alone,
 not on which are trained, so a fold beside others gives what it gives alone, and one compiled program serves all.
 """
 
@@ -149,6 +149,7 @@ def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[st
     if not settings.data.vectors or not _has(params, path):
         return params
     table_VxE = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
+    assert table_VxE is not None
     missing = fold_rows(params, path) - len(table_VxE)
     return _replace(params, path, jnp.asarray(np.pad(table_VxE, ((0, missing), (0, 0)))))
 

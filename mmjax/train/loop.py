@@ -177,6 +177,7 @@ class Fit:
             self.progress.advance()
             if dispatch == phase.dispatches:
                 self._check(*pending, state)
+                assert sums is not None
                 state, done = self._finish_epoch(state, sums, epoch)
                 sums, epoch, dispatch, pending = None, epoch + 1, 0, None
         return state

@@ -55,24 +55,25 @@ def create(
     params, batch_stats = jax.tree.map(np.asarray, (params, batch_stats))
     # Everything `make_optimizer` keeps starts at zero.
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(optimizer.init, params))
-    return TrainState(
-        step=zero,
-        key=np.asarray(jax.random.key_data(key)),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        total_steps=np.asarray(steps_per_epoch * max_epochs, np.int32),
-        max_epochs=np.asarray(max_epochs, np.int32),
-        epoch=zero,
-        stale=zero,
-        done=np.zeros((), bool),
-        best_value=np.asarray(-np.inf, np.float32),
-        best_epoch=np.asarray(-1, np.int32),
-        best_params=params,
-        best_batch_stats=batch_stats,
-        halted_step=np.asarray(-1, np.int32),
-        skipped=zero,
-    )
+    values: dict[str, Any] = {
+        "step": zero,
+        "key": np.asarray(jax.random.key_data(key)),
+        "params": params,
+        "batch_stats": batch_stats,
+        "opt_state": opt_state,
+        "total_steps": np.asarray(steps_per_epoch * max_epochs, np.int32),
+        "max_epochs": np.asarray(max_epochs, np.int32),
+        "epoch": zero,
+        "stale": zero,
+        "done": np.zeros((), bool),
+        "best_value": np.asarray(-np.inf, np.float32),
+        "best_epoch": np.asarray(-1, np.int32),
+        "best_params": params,
+        "best_batch_stats": batch_stats,
+        "halted_step": np.asarray(-1, np.int32),
+        "skipped": zero,
+    }
+    return TrainState(**values)
 
 
 def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int) -> TrainState:

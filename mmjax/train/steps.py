@@ -26,9 +26,9 @@ class Rows(struct.PyTreeNode):
       constant: arrays without a row axis (class weights, column weights).
     """
 
-    shared: dict[str, Array]
-    fold: dict[str, Array]
-    constant: dict[str, Array]
+    shared: dict[str, Any]
+    fold: dict[str, Any]
+    constant: dict[str, Any]
 
     def batch(self, index: Any) -> Batch:
         """The batch of the rows in `index` (int32 B); a dict is a batch gathered on the host already."""

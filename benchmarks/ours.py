@@ -1,0 +1,192 @@
+"""Our side of a comparison: the production path (make_plan, Executor, train_chunk), fed with random rows."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.harness import Contender, Run
+from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
+from mmjax.shapes import blank_batch
+from mmjax.train import state
+from mmjax.train.optimizer import make_optimizer
+from mmjax.train.parallel import Executor, Plan, make_plan
+from mmjax.train.steps import Rows, train_chunk
+from mmjax.train.tasks import Task, make_task
+
+SHARED = ("image", "present", "label")
+"""As mmjax/train/folds.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodingTask(Task):
+    """A classifier that computes its frozen codes anew at every step, as a PyTorch loop does; ours computes them once."""
+
+    coder: Task | None = None
+
+    def losses(self, params: Any, batch_stats: Any, batch: Any, key: Any) -> Any:
+        """As `Task.losses`, with the codes of `batch["coder"]`, the autoencoder's parameters."""
+        assert self.coder is not None
+        codes = self.coder.encode(batch["coder"], batch)
+        return super().losses(params, batch_stats, {k: v for k, v in batch.items() if k != "coder"} | {"codes": codes}, key)
+
+
+@dataclass
+class Prepared:
+    """A compiled step and what it needs.
+
+    Attributes:
+      case: what is trained.
+      plan: as production plans it.
+      step_flops: floating-point operations of one fold's step (XLA's count of a forward pass, three times).
+      parameters: of one fold.
+      minimum_bytes: memory one fold's step must move at least: parameters read forward and backward, gradient written and read,
+        RMSprop's average and the parameters read and written.
+      xla_bytes: XLA's own count of the compiled chunk, its loop's body once.
+      compile_seconds: lowering and compiling the chunk.
+      run: repeats dispatches.
+    """
+
+    case: Case
+    plan: Plan
+    step_flops: float
+    parameters: int
+    minimum_bytes: float
+    xla_bytes: float
+    compile_seconds: float
+    run: Run
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON keeps."""
+        return {
+            "plan": self.plan.to_dict(),
+            "step_flops": self.step_flops,
+            "parameters": self.parameters,
+            "minimum_bytes": self.minimum_bytes,
+            "xla_bytes_of_chunk": self.xla_bytes,
+        }
+
+
+def prepare(
+    case: Case, size: Size, *, dtype: str = "float32", encode: bool = False, folds: int = 1, train: dict[str, Any] | None = None
+) -> Prepared:
+    """Builds, places and compiles.
+
+    Args:
+      case: what is trained.
+      size: of inputs and towers.
+      dtype: compute dtype.
+      encode: compute the frozen codes at every step.
+      folds: folds that are to be trained; the plan decides how many of them go together.
+      train: further settings of `config.train`.
+    """
+    settings = make_settings(case.row, size, train={"dtype": dtype} | (train or {}))
+    spec = make_spec(case.row, size)
+    width = len(spec.modalities) * size.code if case.codes else 0
+    arrays = random_rows(spec, size.rows, code_width=0 if encode else width)
+    task = make_task(case.task, settings, spec)
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(task.init, key, blank_batch(spec, size.batch, width))
+    parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
+    flops = forward_flops(task, shapes, blank_batch(spec, size.batch, width)) * 3
+    plan = make_plan(
+        settings,
+        phase=case.task,
+        folds=folds,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        step_flops=flops,
+        row_bytes=sum(a.nbytes for a in arrays.values()),
+        state_bytes=parameters * 16,
+    )
+    executor = Executor(plan)
+    # Batch placement averages over devices inside the step, so the task must know the axis.
+    task = make_task(case.task, settings, spec, executor.axis_name)
+    constant: dict[str, Any] = {"class_weight": np.ones(size.classes, np.float32)}
+    if spec.tabular:
+        constant["tabular_column_weight"] = np.ones(spec.tabular, np.float32)
+    if encode:
+        coder = make_task("autoencoder", settings, spec)
+        task = EncodingTask(task.name, task.module, settings, spec, coder)
+        example = blank_batch(spec, size.batch, 0)
+        constant["coder"] = _random(jax.eval_shape(coder.init, key, example)[0])
+    optimizer = make_optimizer(settings.optim)
+    params, batch_stats = _random(shapes)
+    one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=STEPS_PER_EPOCH, max_epochs=10**6)
+    stacked = jax.tree.map(lambda x: np.stack([np.asarray(x)] * executor.width), one)
+    rows = executor.put_rows(
+        Rows(
+            shared={k: v for k, v in arrays.items() if k in SHARED},
+            fold={k: np.stack([v] * executor.width) for k, v in arrays.items() if k not in SHARED},
+            constant=jax.tree.map(lambda x: np.stack([x] * executor.width), constant),
+        )
+    )
+    chunk = executor.train(partial(train_chunk, task, optimizer, settings, executor.axis_name))
+    placed = executor.put(stacked, by_fold=True)
+    run, seconds, xla_bytes = _runner(chunk, placed, rows, executor, size)
+    coder_parameters = sum(x.size for x in jax.tree.leaves(constant.get("coder", {})))
+    minimum = 4.0 * (8 * parameters + coder_parameters)
+    return Prepared(case, plan, flops, parameters, minimum, xla_bytes, seconds, run)
+
+
+def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size) -> tuple[Run, float, float]:
+    """The run, seconds to compile and XLA's count of bytes; steps count every fold that trains."""
+    plan, rng = executor.plan, np.random.default_rng(0)
+    indices = [rng.integers(0, size.rows, (executor.width, plan.steps, size.batch), np.int32) for _ in range(4)]
+    active = np.ones((executor.width, plan.steps), bool)
+    held, xla_bytes = {"state": placed}, 0.0
+    start = time.perf_counter()
+    if hasattr(chunk, "lower"):
+        chunk = chunk.lower(placed, rows, indices[0], active).compile()
+        cost = chunk.cost_analysis() or {}
+        xla_bytes = float(cost.get("bytes accessed", 0.0))
+        seconds = time.perf_counter() - start
+    else:  # several devices: a plain function around pmap, compiled by its first call
+        held["state"], _ = chunk(placed, rows, indices[0], active)
+        jax.block_until_ready(held["state"])
+        seconds = time.perf_counter() - start
+
+    def run(repeats: int) -> int:
+        for i in range(repeats):
+            held["state"], sums = chunk(held["state"], rows, indices[i % len(indices)], active)
+        jax.block_until_ready((held["state"], sums))
+        assert not np.any(np.asarray(held["state"].halted_step) >= 0), "the loss stopped being finite"
+        return repeats * plan.steps * plan.folds
+
+    return run, seconds, xla_bytes
+
+
+def contender(name: str, case: Case, size: Size, **options: Any) -> tuple[Contender, dict[str, Any]]:
+    """A contender and the facts of its preparation, filled in once it is prepared."""
+    found: dict[str, Any] = {}
+
+    def make() -> tuple[Run, float]:
+        prepared = prepare(case, size, **options)
+        found.update(prepared.to_dict())
+        return prepared.run, prepared.compile_seconds
+
+    return Contender(name, make), found
+
+
+def forward_flops(task: Task, shapes: Any, batch: Any) -> float:
+    """XLA's count of one forward pass, as mmjax/train/crossval.py plans with."""
+    lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*shapes, batch)
+    return float((lowered.cost_analysis() or {}).get("flops", 0.0))
+
+
+def _random(shapes: Any) -> Any:
+    """Parameters of about the right scale without compiling an init: He-like normals; BatchNorm's variances at one."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path: Any, s: Any) -> np.ndarray:
+        name = str(getattr(path[-1], "key", path[-1]))
+        if name in ("var", "scale"):
+            return np.ones(s.shape, s.dtype)
+        if name in ("bias", "mean") or name.endswith("_bias"):
+            return np.zeros(s.shape, s.dtype)
+        scale = np.float32((2.0 / max(1, int(np.prod(s.shape[:-1])))) ** 0.5)
+        return rng.standard_normal(s.shape, np.float32) * scale
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)

@@ -1,0 +1,140 @@
+"""Time of one training step of each of the eight models and of the autoencoders, ours against PyTorch.
+
+  python -m benchmarks.step_throughput [--size small] [--cases row1,row8,mmae] [--modes eager,compile] [--out runs/bench]
+
+Ours is production's own dispatch: `train_chunk` over as many steps as the plan chooses, rows on the device. PyTorch has its batches
+ready on the device. Rows #7 and #8 read the codes of a frozen autoencoder: ours computes them once per row before training, a
+straightforward PyTorch loop runs the encoder at every step. Both sides are timed both ways.
+"""
+
+import argparse
+import importlib.util
+import shutil
+import sys
+from typing import Any
+
+from benchmarks import ours
+from benchmarks.harness import Contender, Report, arguments, interleave, ratio, say
+from benchmarks.peaks import peaks
+from benchmarks.sizes import CASES, SIZES, Case
+
+NAME = "step_throughput"
+GRAPHS = "reduce-overhead"
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Flags."""
+    parser = arguments(__doc__ or "", NAME)
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument(
+        "--modes", default="eager,channels_last,compile", help="of eager, channels_last, compile, reduce-overhead"
+    )
+    parser.add_argument("--dtypes", default="float32", help="of float32, bfloat16")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the benchmark."""
+    options = parse(argv)
+    torch = importlib.util.find_spec("torch") is not None and not options.no_torch
+    if torch:
+        from benchmarks import theirs  # noqa: PLC0415 - ours can be measured without PyTorch
+
+        theirs.set_up()
+    report = Report(options, NAME)
+    report.content["peaks"] = peaks()
+    if torch:
+        report.content["skipped_modes"] = skipped_modes(options.modes.split(","))
+    for dtype in options.dtypes.split(","):
+        for name in options.cases.split(","):
+            label = name if dtype == "float32" else f"{name}_{dtype}"
+            if report.in_time:
+                say(f"  {label} ({options.size})")
+                report.add(label, measure(CASES[name], dtype, options, report.content, torch=torch))
+            else:
+                report.leave_out(label)
+    say(f"{report.path}")
+
+
+def skipped_modes(modes: list[str]) -> dict[str, str]:
+    """Modes this machine cannot run, and why."""
+    import torch  # noqa: PLC0415
+
+    why = {}
+    if not torch.cuda.is_available():
+        if not any(shutil.which(c) for c in ("g++", "clang++")):
+            why |= {m: "torch.compile needs a C++ compiler on a CPU; there is none" for m in modes if m in ("compile", GRAPHS)}
+        why.setdefault(GRAPHS, "CUDA graphs are all it adds; on a CPU it is the program of 'compile'")
+    return {m: w for m, w in why.items() if m in (*modes, GRAPHS)}
+
+
+def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any], *, torch: bool) -> dict[str, Any]:
+    """One case: all contenders in turns."""
+    size = SIZES[options.size]
+    first, found = ours.contender("ours", case, size, dtype=dtype)
+    contenders = [first]
+    if case.codes:
+        contenders.append(ours.contender("ours_encode", case, size, dtype=dtype, encode=True)[0])
+    if torch:
+        contenders += _theirs(case, dtype, options, content)
+    interleave(contenders, rounds=options.rounds, seconds=options.seconds)
+    if torch:
+        from benchmarks import theirs  # noqa: PLC0415
+
+        theirs.release()
+    for c in contenders:
+        say(
+            f"    {c.name:24s} "
+            + (c.failed or f"{1e3 * c.to_dict()['step_s']['median']:9.3f} ms, compiled in {c.compile_seconds:.1f} s")
+        )
+    result = {
+        "row": case.row,
+        "task": case.task,
+        "dtype": dtype,
+        "contenders": {c.name: c.to_dict() for c in contenders},
+        "ratios": ratios(contenders),
+        **found,
+    }
+    if not first.failed:
+        step = first.to_dict()["step_s"]["median"]
+        result["achieved"] = {
+            "flops": found["step_flops"] / step,
+            "bytes_at_least": found["minimum_bytes"] / step,
+            "share_of_matmul_peak": found["step_flops"] / step / content["peaks"].get(f"matmul_{dtype}", float("inf")),
+            "share_of_copy_peak": found["minimum_bytes"] / step / content["peaks"]["copy_bytes"],
+        }
+    return result
+
+
+def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any]) -> list[Contender]:
+    from benchmarks import theirs  # noqa: PLC0415
+
+    size, out = SIZES[options.size], []
+    for mode in options.modes.split(","):
+        pictures = case.task == "classifier" and case.row >= 3
+        if mode in content["skipped_modes"] or (mode == "channels_last" and not pictures):
+            continue
+        out.append(theirs.contender(case, size, mode, dtype=dtype, optional=mode != "eager"))
+        if case.codes and mode != "channels_last":
+            out.append(theirs.contender(case, size, mode, dtype=dtype, encode=True, optional=mode != "eager"))
+    return out
+
+
+def ratios(contenders: list[Contender]) -> dict[str, Any]:
+    """Times faster than each of theirs: `same` work on both sides; `as_run`: codes computed once by ours, each step by theirs."""
+    named = {c.name: c for c in contenders}
+    out: dict[str, Any] = {"same": {}, "as_run": {}}
+    for name, other in named.items():
+        if not name.startswith("torch_"):
+            continue
+        encode = name.endswith("_encode")
+        out["same"][name] = ratio(named["ours_encode" if encode else "ours"], other)
+        if encode:
+            out["as_run"][name] = ratio(named["ours"], other)
+    return out
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """Timing that two frameworks can share: warm up, take turns, wait for the device, keep medians and spreads, write JSON.
 
-Times of different runs are never compared: contenders take turns in one process, round by round (A B A B), and a ratio is formed
-within each round.
+Times of different runs are never compared: contenders take turns, round by round (A B A B), and a ratio is formed within a round.
+Measure on a quiet machine: PyTorch's threads wait for each other in busy loops, and another program at work slows it tenfold.
 """
 
 import argparse
@@ -26,6 +26,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def use_cores(count: int) -> None:
+    """Leaves this process (and both frameworks, if not started yet) `count` cores; 0: all."""
+    if count:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def busy_cores() -> float:
+    """How many cores other programs keep busy just now, looked at for half a second."""
+
+    def read() -> tuple[float, float]:
+        values = [float(v) for v in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]]
+        return sum(values), values[3] + values[4]
+
+    if not Path("/proc/stat").exists():
+        return 0.0
+    before = read()
+    time.sleep(0.5)
+    after = read()
+    total = max(after[0] - before[0], 1.0)
+    return (os.cpu_count() or 1) * (1.0 - (after[1] - before[1]) / total)
+
+
 def say(line: str) -> None:
     """Prints a line at once."""
     print(line, flush=True)
@@ -38,7 +60,9 @@ def facts() -> dict[str, Any]:
     known = environment()
     known["cores"] = cores()
     known["processor"] = _processor()
-    known["load_average"] = os.getloadavg()
+    known["busy_cores_before"] = busy_cores()
+    if known["busy_cores_before"] > 0.3:
+        say(f"WARNING: other programs keep {known['busy_cores_before']:.1f} cores busy; these numbers will mean little.")
     if importlib.util.find_spec("torch"):
         import torch  # noqa: PLC0415
 
@@ -147,6 +171,7 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help=f"folder for {name}.json")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
     parser.add_argument("--minutes", type=float, default=0.0, help="start no further case after this long; 0: no limit")
+    parser.add_argument("--threads", type=int, default=0, help="cores for both frameworks; 0: all")
     parser.add_argument("--no-torch", action="store_true", help="measure ours alone")
     return parser
 
@@ -155,6 +180,7 @@ class Report:
     """The JSON file of one script: rewritten after every case, so that a run cut short leaves what it has."""
 
     def __init__(self, options: argparse.Namespace, name: str):
+        use_cores(options.threads)
         self.path = options.out / f"{name}.json"
         self.start, self.limit = time.monotonic(), options.minutes * 60
         shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}

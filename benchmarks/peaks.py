@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def peaks() -> dict[str, float]:
-    """FLOP/s of a square product in float32 (TF32 on GPUs that have it) and bfloat16, and bytes/s of a copy, read and written."""
+    """FLOP/s of a square product in float32 (TF32 on GPUs that have it) and bfloat16; bytes/s of a copy, read and written."""
     cpu = jax.default_backend() == "cpu"
     size, count = (1024, 2**24) if cpu else (8192, 2**29)
     found = {}

@@ -21,9 +21,10 @@ fashion() {
   mmjax reproduce table1 --dataset=fashion --root="$DATA/fashion" --workdir="$WORK/fashion"
 }
 
-table2() { # the 1,861 photos of the unlabelled table, at 64 x 64 and with words of 50 numbers
+table2() { # the 1,861 photos of the unlabelled table, at 64 x 64, with words of 50 numbers, at most 8 epochs
   mmjax reproduce table2 --dataset=petfinder --root="$DATA/petfinder" --workdir="$WORK/table2" \
-    --config.data.table=test.csv --config.data.image_size=64 --config.model.text.embed_dim=50
+    --config.data.table=test.csv --config.data.image_size=64 --config.model.text.embed_dim=50 \
+    --config.train.autoencoder_max_epochs=8
 }
 
 for part in "${@:-petfinder fashion table2}"; do

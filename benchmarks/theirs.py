@@ -10,8 +10,8 @@ from benchmarks.sizes import Case, Size, make_settings, make_spec, random_rows
 from benchmarks.torch_models import Autoencoder, Batch, Classifier, rmsprop
 from mmjax.batch import InputSpec
 
-MODES = ("eager", "channels_last", "compile", "reduce-overhead")
-"""eager; eager with images and convolutions in NHWC; torch.compile by default; torch.compile(mode="reduce-overhead")."""
+MODES = ("eager", "one_thread", "channels_last", "compile", "reduce-overhead")
+"""eager; eager on one thread; eager with images in NHWC; torch.compile as it comes; torch.compile(mode="reduce-overhead")."""
 
 
 def set_up() -> torch.device:
@@ -83,6 +83,7 @@ def _prepare(case: Case, size: Size, mode: str, dtype: str, encode: bool) -> Run
     step = make_step(loss_of, optimizer, device, dtype, coder)
 
     def run(repeats: int) -> int:
+        torch.set_num_threads(1 if mode == "one_thread" else cores())
         for i in range(repeats):
             step(batches[i % len(batches)])
         if device.type == "cuda":

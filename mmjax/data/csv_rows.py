@@ -32,7 +32,7 @@ def open_rows(path: Path, report: DataReport) -> tuple[list[str], Iterator[list[
 
 def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
     try:
-        with open(path, encoding=encoding, errors="replace", newline="") as handle:
+        with path.open(encoding=encoding, errors="replace", newline="") as handle:
             # A blank line is no row: csv yields [] for it.
             yield from (row for row in csv.reader(handle) if row)
     except OSError as error:

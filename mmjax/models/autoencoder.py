@@ -93,8 +93,8 @@ class MultiModalAutoencoder(nn.Module):
         """Reconstructs every modality.
 
         Returns:
-          `h_mm` B x Mk, and by modality `prediction`, `target`, `target_weight`, each B x D_i or broadcastable to it. The weight
-          is 0 for an absent modality, a padding token and a padded column.
+          `h_mm` B x Mk, and by modality `prediction`, `target`, `target_weight`, each B x D_i or broadcastable to it. A
+          weight is 0 for an absent modality, a padding token and a padded column.
         """
         del train  # no dropout and no BatchNorm: both modes are the same
         inputs = {n: self.flatten(batch, n) for n in self.spec.modalities}

@@ -23,7 +23,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
 
 test-real: $(VENV)/.installed
-	$(BIN)/python -m pytest -m real -v
+	$(BIN)/python -m pytest -m 'real and not faults' -v
 
 test-faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -m faults -v

@@ -1,6 +1,6 @@
 """Timing that two frameworks can share: warm up, take turns, wait for the device, keep medians and spreads, write JSON.
 
-Times of different runs are never compared: contenders take turns, round by round (A B A B), and a ratio is formed within a round.
+Times of different runs are never compared: contenders take turns, round by round (A B A B); a ratio is formed within a round.
 Measure on a quiet machine: PyTorch's threads wait for each other in busy loops, and another program at work slows it tenfold.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,10 +55,10 @@ def say(line: str) -> None:
 
 
 def facts() -> dict[str, Any]:
-    """Machine, versions, commit, date, load and command line."""
+    """Machine, versions, commit, date, load and arguments."""
     from mmjax.train.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
 
-    known = environment()
+    known = environment() | {"argv": sys.argv[1:]}
     known["cores"] = cores()
     known["processor"] = _processor()
     known["busy_cores_before"] = busy_cores()

@@ -3,8 +3,8 @@
   python -m benchmarks.step_throughput [--size small] [--cases row1,row8,mmae] [--modes eager,compile] [--out runs/bench]
 
 Ours is production's own dispatch: `train_chunk` over as many steps as the plan chooses, rows on the device. PyTorch has its
-batches ready on the device. Rows #7 and #8 read the codes of a frozen autoencoder: ours computes them once per row before training,
-a straightforward PyTorch loop runs the encoder at every step. Both sides are timed both ways.
+batches ready on the device. Rows #7 and #8 read the codes of a frozen autoencoder: ours computes them once per row before
+training, a straightforward PyTorch loop runs the encoder at every step. Both sides are timed both ways.
 """
 
 import argparse

@@ -79,8 +79,11 @@ def _prepare(case: Case, size: Size, mode: str, dtype: str, encode: bool) -> Run
     ]
     optimizer = rmsprop(module)
     compiled = {"compile": {}, "reduce-overhead": {"mode": "reduce-overhead"}}
-    loss_of = torch.compile(module, **compiled[mode]) if mode in compiled else module
-    step = make_step(loss_of, optimizer, device, dtype, coder)
+    loss_of, encoder = module, coder.encode if coder is not None else None
+    if mode in compiled:
+        loss_of = torch.compile(module, **compiled[mode])
+        encoder = torch.compile(encoder, **compiled[mode]) if encoder is not None else None
+    step = make_step(loss_of, optimizer, device, dtype, encoder)
 
     def run(repeats: int) -> int:
         torch.set_num_threads(1 if mode == "one_thread" else cores())
@@ -96,16 +99,16 @@ def _prepare(case: Case, size: Size, mode: str, dtype: str, encode: bool) -> Run
     return run
 
 
-def make_step(loss_of: Any, optimizer: torch.optim.Optimizer, device: torch.device, dtype: str, coder: Any = None) -> Any:
+def make_step(loss_of: Any, optimizer: torch.optim.Optimizer, device: torch.device, dtype: str, encoder: Any = None) -> Any:
     """One training step of a straightforward loop."""
     half = torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad(set_to_none=True)
         with half:
-            if coder is not None:
+            if encoder is not None:
                 with torch.no_grad():
-                    batch = batch | {"codes": coder.encode(batch).float()}
+                    batch = batch | {"codes": encoder(batch).float().clone()}
             loss = loss_of(batch)
         loss.backward()
         optimizer.step()

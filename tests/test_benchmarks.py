@@ -1,0 +1,167 @@
+"""The benchmarks' claim is "the same network": PyTorch's twins hold our parameters and give our numbers; and the harness is fair."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import harness, sizes, step_throughput
+from mmjax.train.tasks import make_task
+
+TINY = sizes.SIZES["tiny"]
+
+
+def _init(case):
+    """Task, parameters and statistics at random, moved off the special values init gives (zeros, ones)."""
+    task = make_task(case.task, sizes.make_settings(case.row, TINY), sizes.make_spec(case.row, TINY))
+    width = len(task.spec.modalities) * TINY.code if case.codes else 0
+    arrays = sizes.random_rows(task.spec, TINY.batch, code_width=width)
+    batch = {k: jnp.asarray(v) for k, v in arrays.items()} | {"weight": jnp.ones(TINY.batch), "class_weight": jnp.ones(5)}
+    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda s: (0.3 * rng.standard_normal(s.shape)).astype(np.float32), shapes[0])
+    stats = jax.tree.map(lambda s: rng.uniform(0.5, 1.5, s.shape).astype(np.float32), shapes[1])
+    return task, params, stats, arrays, batch
+
+
+@pytest.mark.parametrize("name", list(sizes.CASES))
+def test_twins_have_as_many_parameters(name):
+    """Fails when a layer, a bias or a width of one side changes and not of the other."""
+    pytest.importorskip("torch")
+    from benchmarks import theirs
+
+    case = sizes.CASES[name]
+    for size in (TINY, sizes.SIZES["small"]):
+        task = make_task(case.task, sizes.make_settings(case.row, size), sizes.make_spec(case.row, size))
+        width = len(task.spec.modalities) * size.code if case.codes else 0
+        shapes, _ = jax.eval_shape(task.init, jax.random.key(0), sizes.blank_batch(task.spec, 2, width))
+        ours = sum(x.size for x in jax.tree.leaves(shapes))
+        assert sum(p.numel() for p in theirs.build(case, size).parameters()) == ours
+
+
+@pytest.mark.parametrize("name", ["row8", "mmae", "ae"])
+def test_twins_give_the_same_loss(name):
+    """Fails when a twin's layers, their order, paddings, masks or normalisations differ from ours."""
+    torch = pytest.importorskip("torch")
+    from benchmarks import theirs
+
+    case = sizes.CASES[name]
+    task, params, stats, arrays, batch = _init(case)
+    module = theirs.build(case, TINY).eval()
+    _copy(module, params, stats)
+    # PyTorch pads a strided window on the other side: the mirrored photo with mirrored kernels is the same computation.
+    mirrored = arrays | {"image": arrays["image"][:, ::-1, ::-1]} if case.task == "classifier" else arrays
+    with torch.no_grad():
+        theirs_loss = float(module(theirs.to_batch(mirrored, task.spec)))
+    terms, _, _ = jax.jit(lambda p, s, b: task.losses(p, s, b, None))(params, stats, batch)
+    ours_loss = float(sum(t.weight * t.sum / t.count for t in terms.values()))
+    assert theirs_loss == pytest.approx(ours_loss, rel=1e-4), "the PyTorch twin computes something else"
+
+
+def _copy(module, params, stats):
+    """Our parameters into the twin."""
+    import torch
+
+    def put(target, value):
+        assert target.shape == value.shape, (target.shape, value.shape)
+        with torch.no_grad():
+            target.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+    def dense(layer, ours, order=slice(None)):
+        put(layer.weight, ours["kernel"].T)
+        put(layer.bias, ours["bias"])
+        if not isinstance(order, slice):  # pixels lie as CHW there, as HWC here
+            put(layer.weight, ours["kernel"].T[:, order] if layer.in_features == len(order) else ours["kernel"].T[order])
+            put(layer.bias, ours["bias"] if layer.in_features == len(order) else ours["bias"][order])
+
+    if not hasattr(module, "towers"):
+        put(module.table.weight, params["text_table"] * (np.arange(TINY.vocabulary) > 0)[:, None])
+        side = TINY.image
+        pixels = np.arange(side * side * 3).reshape(side, side, 3).transpose(2, 0, 1).ravel()
+        for name in module.names:
+            for kind, layers in (("encode", module.encoders[name]), ("decode", module.decoders[name])):
+                for i, layer in enumerate(layers):
+                    outer = name == "image" and len(pixels) in (layer.in_features, layer.out_features)
+                    dense(layer, params[f"{kind}_{name}_{i}"], pixels if outer else slice(None))
+        return
+    for i, layer in enumerate(module.towers["tabular"].dense):
+        dense(layer, params["tower_tabular"][f"dense_{i}"])
+    text, ours = module.towers["text"], params["tower_text"]
+    put(text.embedding.weight, ours["embedding"] * (np.arange(TINY.vocabulary) > 0)[:, None])
+    for width, conv in zip((3, 4, 5), text.conv, strict=True):
+        put(conv.weight, ours[f"conv_{width}_kernel"].transpose(2, 1, 0))
+        put(conv.bias, ours[f"conv_{width}_bias"])
+    dense(text.dense, ours["dense"])
+    _copy_densenet(module.towers["image"], params["tower_image"], stats["tower_image"], put, dense)
+    put(module.mu, params["attention"]["mu"])
+    dense(module.classify, params["classify"])
+
+
+def _copy_densenet(image, ours, stats, put, dense):
+    def conv(layer, name):
+        put(layer.weight, ours[name]["kernel"][::-1, ::-1].transpose(3, 2, 0, 1))
+
+    def norm(layer, name):
+        put(layer.weight, ours[name]["norm"]["scale"])
+        put(layer.bias, ours[name]["norm"]["bias"])
+        put(layer.running_mean, stats[name]["norm"]["mean"])
+        put(layer.running_var, stats[name]["norm"]["var"])
+
+    conv(image.stem_conv, "stem_conv")
+    norm(image.stem_norm, "stem_norm")
+    for b, block in enumerate(image.blocks):
+        for i, layer in enumerate(block):
+            name = f"block_{b}_layer_{i}"
+            norm(layer.norm_1, f"{name}_norm_1")
+            conv(layer.conv_1, f"{name}_conv_1")
+            norm(layer.norm_2, f"{name}_norm_2")
+            conv(layer.conv_3, f"{name}_conv_3")
+        norm(image.norms[b], f"block_{b}_norm")
+    conv(image.transitions[0], "transition_0_conv")
+    dense(image.dense, ours["dense"])
+
+
+def test_rounds_alternate_and_ratios_are_formed_within_them():
+    """Fails when contenders are measured one after the other, or a ratio pairs different rounds."""
+    order = []
+
+    def contender(name):
+        def run(repeats):
+            order.append(name)
+            return repeats
+
+        return harness.Contender(name, lambda: (run, 0.0))
+
+    a, b = contender("a"), contender("b")
+    harness.interleave([a, b], rounds=3, seconds=0.0)
+    assert order == ["a", "a", "b", "b", *"ababab"], "two warm-up runs each, then turns"
+    a.seconds, b.seconds = [1.0, 2.0, 4.0], [3.0, 2.0, 4.0]
+    assert harness.ratio(a, b) == {"median": 1.0, "min": 1.0, "max": 3.0}
+
+
+def test_a_contender_that_fails_is_left_out_with_its_reason():
+    """Fails when torch.compile without a compiler ends a benchmark, or when ours may fail in silence."""
+
+    def broken():
+        raise RuntimeError("no compiler")
+
+    good = harness.Contender("ours", lambda: (lambda repeats: repeats, 0.0))
+    bad = harness.Contender("torch_compile", broken, optional=True)
+    harness.interleave([good, bad], rounds=1, seconds=0.0)
+    assert bad.to_dict() == {"failed": "RuntimeError: no compiler"}
+    assert harness.ratio(good, bad) is None
+    with pytest.raises(RuntimeError, match="no compiler"):
+        harness.interleave([harness.Contender("ours", broken)], rounds=1, seconds=0.0)
+
+
+def test_step_throughput_writes_what_the_report_reads(tmp_path):
+    """Fails when a script's JSON and the report part ways, or facts of the machine are missing."""
+    flags = f"--size tiny --cases row1 --rounds 2 --seconds 0.01 --modes eager --out {tmp_path}"
+    step_throughput.main(flags.split() + ["--no-torch"])
+    found = json.loads((tmp_path / "step_throughput.json").read_text())
+    assert {"device", "versions", "git", "date", "cores"} <= set(found["facts"])
+    assert found["cases"]["row1"]["contenders"]["ours"]["step_s"]["median"] > 0
+    report.main(["--out", str(tmp_path)])
+    assert "row1" in (tmp_path / "report.md").read_text()

@@ -83,7 +83,7 @@ def prepare(
       folds: folds that are to be trained; the plan decides how many of them go together.
       train: further settings of `config.train`.
     """
-    settings = make_settings(case.row, size, train={"dtype": dtype} | (train or {}))
+    settings = make_settings(case.row, size, train={"dtype": dtype, "devices": 1} | (train or {}))
     spec = make_spec(case.row, size)
     width = len(spec.modalities) * size.code if case.codes else 0
     arrays = random_rows(spec, size.rows, code_width=0 if encode else width)
@@ -111,9 +111,9 @@ def prepare(
         coder = make_task("autoencoder", settings, spec)
         task = EncodingTask(task.name, task.module, settings, spec, coder)
         example = blank_batch(spec, size.batch, 0)
-        constant["coder"] = _random(jax.eval_shape(coder.init, key, example)[0])
+        constant["coder"] = random_parameters(jax.eval_shape(coder.init, key, example)[0])
     optimizer = make_optimizer(settings.optim)
-    params, batch_stats = _random(shapes)
+    params, batch_stats = random_parameters(shapes)
     one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=STEPS_PER_EPOCH, max_epochs=10**6)
     stacked = jax.tree.map(lambda x: np.stack([np.asarray(x)] * executor.width), one)
     rows = executor.put_rows(
@@ -176,7 +176,7 @@ def forward_flops(task: Task, shapes: Any, batch: Any) -> float:
     return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
 
-def _random(shapes: Any) -> Any:
+def random_parameters(shapes: Any) -> Any:
     """Parameters of about the right scale without compiling an init: He-like normals; BatchNorm's variances at one."""
     rng = np.random.default_rng(0)
 

@@ -21,7 +21,7 @@ from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
 from mmjax.shapes import blank_batch
-from mmjax.train import checkpoint, crossval, folds
+from mmjax.train import checkpoint, folds, outputs, run
 from mmjax.train.folds import FoldRows
 from mmjax.train.loop import HOST_BATCHES
 from mmjax.train.results import finished, fold_metrics, probabilities
@@ -110,7 +110,7 @@ class Ensemble:
             raise WorkdirError(f"{path}: no fold is finished; run the same training command until one is.")
         ensemble = cls(settings, schema, _load_spec(path), [])
         # The same dict as crossval's: folds' protocol apart, everything that decides the numbers.
-        fingerprint = checkpoint.config_fingerprint(settings.to_dict() | {"cv": None, "schema": schema.dumps()})
+        fingerprint = run.run_fingerprint(settings, schema)
         room = KEEP_BYTES
         for number in done:
             folder = path / f"fold_{number}"
@@ -171,14 +171,14 @@ class Ensemble:
     ) -> dict[str, np.ndarray]:
         """`Task.outputs` of the given rows by one fold; codes of a frozen autoencoder first."""
         fold = self._rows(member, dataset, rows)
-        *before, last = crossval.task_names(self.settings)
+        *before, last = run.task_names(self.settings)
         codes = None
         if before and folds.code_width(self.settings, self.spec):
             everything = np.arange(len(dataset.table.ids))
             auto = modules["autoencoder"]
-            codes = crossval.sweep(settings, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
+            codes = outputs.sweep(settings, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
         module = modules[last]
-        return crossval.sweep(settings, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
+        return outputs.sweep(settings, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
 
     def _rows(self, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldRows:
         nothing = np.zeros(0, np.int64)
@@ -191,7 +191,7 @@ class Ensemble:
 
     def _restore(self, folder: Path, fingerprint: str) -> Modules:
         modules: Modules = {}
-        for name in crossval.task_names(self.settings):
+        for name in run.task_names(self.settings):
             width = folds.code_width(self.settings, self.spec) if name == "classifier" else 0
             shapes = jax.eval_shape(self._task(name).init, jax.random.key(0), blank_batch(self.spec, 2, width))
             like = {"params": shapes[0], "batch_stats": shapes[1]}

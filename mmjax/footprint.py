@@ -11,7 +11,7 @@ import numpy as np
 from mmjax.batch import InputSpec
 from mmjax.settings import Settings
 from mmjax.shapes import blank_batch
-from mmjax.train import crossval, folds
+from mmjax.train import fitting, folds, run
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Plan, make_plan
 from mmjax.train.tasks import Task, make_task
@@ -64,7 +64,7 @@ def footprints(settings: Settings, spec: InputSpec, rows: int) -> list[Footprint
       spec: sizes of the inputs.
       rows: of the whole table.
     """
-    return [_footprint(settings, name, spec, rows) for name in crossval.task_names(settings)]
+    return [_footprint(settings, name, spec, rows) for name in run.task_names(settings)]
 
 
 def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Footprint:
@@ -87,7 +87,7 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
     one_row = {k: v for k, v in blank_batch(spec, 1, width).items() if k != "weight" and not k.endswith("_weight")}
     rows_bytes = rows * _bytes(one_row)
     trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
-    flops = crossval.step_flops(task, shapes, batch, size)
+    flops = fitting.step_flops(task, shapes, batch, size)
     plan = make_plan(
         settings,
         phase=name,

@@ -132,7 +132,7 @@ def test_vector_files(tmp_path, head):
 
 def test_malformed_lines_are_named_by_number(tmp_path):
     (tmp_path / "v.txt").write_text(GLOVE)
-    with pytest.raises(DataError, match=r"4\b"):
+    with pytest.raises(DataError, match=r"row 4\b.*bad 1 2"):
         load_vectors(tmp_path / "v.txt", ["the"], 3, DataReport(strict=True))
 
 

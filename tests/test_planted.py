@@ -3,14 +3,20 @@
 import csv
 import itertools
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmjax.data import planted, planted_media
+from mmjax.data.dataset import Dataset
+from mmjax.data.encode import FoldEncoders
+from mmjax.data.image_store import open_image_store
+from mmjax.data.report import DataReport
+from mmjax.data.table import read_table
 from mmjax.errors import DataError
+from mmjax.schema import Schema
+from mmjax.settings import Settings
 
 
 def _read(folder):
@@ -121,13 +127,6 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
 
 def test_files_take_the_way_of_real_data(tmp_path):
     # Table, schema and photos are read by the readers of any other data set, and every row keeps its own photo and note.
-    from mmjax.data.encode import FoldEncoders
-    from mmjax.data.image_store import open_image_store
-    from mmjax.data.report import DataReport
-    from mmjax.data.table import read_table
-    from mmjax.schema import Schema
-    from mmjax.settings import Settings
-
     folder, report = tmp_path / "p", DataReport(strict=True)  # strict: nothing in the planted files is a problem
     planted.write_planted(folder, rows=120, seed=0)
     schema = Schema.load(folder / planted.SCHEMA)
@@ -137,9 +136,7 @@ def test_files_take_the_way_of_real_data(tmp_path):
     np.testing.assert_array_equal(table.label, latents.label)
     assert tuple(table.classes) == planted.CLASSES
     np.testing.assert_array_equal(store.present, latents.latent[:, 2] >= 0)
-    dataset = SimpleNamespace(
-        name="planted", schema=schema, table=table, image_store=store, features=None, features_present=None, report=report
-    )
+    dataset = Dataset("planted", schema, table, None, None, store, report)
     settings = Settings.from_dict({"data": {"image_size": 32, "text_length": 14, "min_count": 1}})
     out = FoldEncoders.fit(dataset, np.arange(0, 120, 2), settings).encode(dataset)
     np.testing.assert_array_equal(out["present"], latents.latent >= 0)

@@ -2,10 +2,12 @@
 
 import errno
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmjax.errors import WorkdirError
 
@@ -21,24 +23,41 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` beside `path`, syncs it, and renames it over `path`.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` beside `path`, syncs it, renames it over `path` and syncs the folder; makes the folder if need be.
 
     Raises:
-      WorkdirError: the disk is full or the folder cannot be written.
+      WorkdirError: the disk is full or the folder cannot be written; what was at `path` is still there.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as out:
-            out.write(text)
+        with partial.open("wb") as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
+        _forget(partial)
+        raise write_error(path, error, len(content)) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes` of indented JSON in the dict's own order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _forget(partial: Path) -> None:
+    try:
         partial.unlink(missing_ok=True)
-        raise write_error(path, error) from error
+    except OSError:  # the folder went read-only in between; the error that matters is the caller's
+        return
 
 
 def write_error(path: Path, error: OSError, needed: int = 0) -> WorkdirError:

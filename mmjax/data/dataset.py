@@ -173,7 +173,7 @@ def _open_photos(
         )
     if not photos.is_dir():
         raise DataError(
-            f"{photos}: there is no such folder of photos; set config.data.images, use image_features (as :petfinder_features), "
+            f"{photos}: there is no such folder of photos; set config.data.images, use image_features (:petfinder_features), "
             "or drop 'image' from config.model.modalities."
         )
     if say:

@@ -170,7 +170,7 @@ def _build(
     finally:
         os.close(pixels)
         os.close(journal)
-    broken = [entry for first in sorted(done) for entry in done[first]]
+    broken = [entry for _, part in sorted(done.items()) for entry in part]
     write_text(building / "store.json", json.dumps({"key": key, "broken": broken}))
     building.rename(folder)
     sync_folder(folder.parent)

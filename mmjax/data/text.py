@@ -171,4 +171,5 @@ def _split(line: str, dim: int) -> tuple[str, list[str]]:
 
 def _bad_line(report: DataReport | None, path: Path, number: int, line: str, why: str) -> None:
     if report is not None:
-        report.add("vectors_line", file=str(path), row=number, value=line[:80], action=f"line skipped: {why}")
+        # The report counts rows from 0 and shows them from 1, so that this shows the line's number.
+        report.add("vectors_line", file=str(path), row=number - 1, value=line[:80], action=f"line skipped: {why}")

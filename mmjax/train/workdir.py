@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmjax.data.atomic import sync_folder, write_error
+from mmjax.data.atomic import write_bytes as atomic_write_bytes
+from mmjax.data.atomic import write_error
+from mmjax.data.atomic import write_json as atomic_write_json
+from mmjax.data.atomic import write_text as atomic_write_text
 from mmjax.errors import WorkdirError
 from mmjax.settings import Settings
 from mmjax.train.environment import environment
@@ -33,43 +36,6 @@ FREE = (
 
 MOVABLE = ("data.image_features", "data.images", "data.table", "data.vectors", "schema.image_dir", "schema.image_features")
 """Paths of which the last part counts: a file may move with its folder, another file is another run."""
-
-
-def atomic_write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` beside `path`, syncs it, renames it over `path` and syncs the folder; makes the folder if need be.
-
-    Raises:
-      WorkdirError: the disk is full or the folder cannot be written; what was at `path` is still there.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        _forget(partial)
-        raise write_error(path, error, len(content)) from error
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """`atomic_write_bytes` of UTF-8 text."""
-    atomic_write_bytes(path, text.encode())
-
-
-def atomic_write_json(path: Path, value: Any) -> None:
-    """`atomic_write_bytes` of indented JSON in the dict's own order."""
-    atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _forget(partial: Path) -> None:
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:  # the folder went read-only in between; the error that matters is the caller's
-        return
 
 
 def decisive(config: dict[str, Any]) -> dict[str, Any]:

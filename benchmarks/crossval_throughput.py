@@ -1,0 +1,193 @@
+"""Five folds, data loading included, to a fixed number of epochs: ours against a straightforward PyTorch loop.
+
+  python -m benchmarks.crossval_throughput [--rows 1,2,6,8] [--rounds 1] [--out runs/bench]
+
+Both read the same CSV file and photos and train the same number of batches in the same folds, with early stopping off; both
+validate after every epoch and predict the held-out rows. Each run is a process of its own, in turns: ours `first` (no compiled
+program cached, no photo decoded before), PyTorch, ours `later` (both caches warm). `seconds` starts after the imports and
+`process_s` holds them too. `compile_s` is what XLA spent compiling, or reading compiled programs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Report, arguments, cores, peak_memory, say, spread, use_cores
+from benchmarks.sizes import SIZES, Size, make_settings
+
+NAME = "crossval_throughput"
+FOLDS = 5
+PLANS = {
+    "tiny": {1: (300, 2, 0), 2: (200, 1, 0), 6: (120, 1, 0), 8: (120, 1, 1)},
+    "small": {1: (14993, 10, 0), 2: (2000, 2, 0), 6: (1000, 2, 0), 8: (1000, 2, 2)},
+    "paper": {1: (14993, 10, 0), 2: (14993, 2, 0), 6: (600, 2, 0), 8: (600, 2, 2)},
+}
+"""Rows of the table, epochs and epochs of the autoencoder: what a few minutes allow."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Flags."""
+    parser = arguments(__doc__ or "", NAME)
+    parser.set_defaults(rounds=1)
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--rows", default="1,2,6,8", help="of Table 1")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the benchmark, or one of its processes."""
+    options = parse(argv)
+    if options.worker:
+        use_cores(options.threads)
+        print(json.dumps(_work(json.loads(options.worker))), flush=True)
+        return
+    report = Report(options, NAME)
+    with tempfile.TemporaryDirectory() as temporary:
+        for row in map(int, options.rows.split(",")):
+            if report.in_time:
+                report.add(f"row{row}", measure(row, options, Path(temporary)))
+            else:
+                report.leave_out(f"row{row}")
+    say(f"{report.path}")
+
+
+def measure(row: int, options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    """One row of Table 1: ours first, theirs, ours later, as often as --rounds says."""
+    from benchmarks.synth import write_data  # noqa: PLC0415 - needs Pillow, the workers' flags do not
+
+    rows, epochs, coder_epochs = PLANS[options.size][row]
+    size, photos = SIZES[options.size], row >= 3
+    side = max(256, size.image)
+    data = temporary / f"data-{row}"
+    write_data(data, rows, tokens=size.tokens if row > 1 else 0, photo=(side * 4 // 3, side) if photos else None)
+    job = {"row": row, "size": options.size, "data": str(data), "epochs": epochs, "coder_epochs": coder_epochs}
+    found: dict[str, list[dict[str, Any]]] = {"first": [], "later": [], "theirs": []}
+    workers = None
+    for _ in range(options.rounds):
+        cache = Path(tempfile.mkdtemp(dir=temporary))
+        for kind in ("first", "theirs", "later"):
+            if kind == "theirs" and options.no_torch:
+                continue
+            side_job = {"side": "theirs", "workers": workers} if kind == "theirs" else {"side": "ours", "cache": str(cache)}
+            result = _run(job | side_job, options)
+            workers = result.get("workers", workers)
+            found[kind].append(result)
+            say(f"  row{row} {kind:6s} {result['seconds']:8.1f} s  {_detail(result)}")
+        shutil.rmtree(cache)
+    return _summary(found) | {
+        "row": row,
+        "table_rows": rows,
+        "epochs": epochs,
+        "autoencoder_epochs": coder_epochs,
+        "runs": found,
+    }
+
+
+def _detail(result: dict[str, Any]) -> str:
+    shown = ("compile_s", "workers", "accuracy", "process_s")
+    return ", ".join(f"{k} {result[k]:.3g}" for k in shown if k in result)
+
+
+def _summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Times, and ratios by round."""
+    first, later, theirs = ([r["seconds"] for r in found[k]] for k in ("first", "later", "theirs"))
+    out: dict[str, Any] = {"first_s": spread(first), "later_s": spread(later)}
+    if theirs:
+        apart = [s - r["compile_s"] for s, r in zip(first, found["first"], strict=True)]
+        out["theirs_s"] = spread(theirs)
+        out["ratios"] = {
+            "first": spread([b / a for a, b in zip(first, theirs, strict=True)]),
+            "later": spread([b / a for a, b in zip(later, theirs, strict=True)]),
+            "first_without_compiling": spread([b / a for a, b in zip(apart, theirs, strict=True)]),
+        }
+    return out
+
+
+def _run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """One process; its last line is its result."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.crossval_throughput",
+        "--worker",
+        json.dumps(job),
+        "--threads",
+        str(options.threads),
+    ]
+    start = time.perf_counter()
+    # The cache's folder must be known before jax starts.
+    env = os.environ | ({"JAX_COMPILATION_CACHE_DIR": str(Path(job["cache"]) / "compiled")} if "cache" in job else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        raise RuntimeError(f"{job['side']} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1]) | {"process_s": time.perf_counter() - start}
+
+
+def _work(job: dict[str, Any]) -> dict[str, Any]:
+    size = SIZES[job["size"]]
+    return (_ours if job["side"] == "ours" else _theirs)(job, size)
+
+
+def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
+    import jax  # noqa: PLC0415
+
+    from mmjax.train import crossval, runtime  # noqa: PLC0415
+
+    compiling = [0.0]
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiling[0] += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    runtime.set_up()
+    never = job["epochs"] + job["coder_epochs"] + 1
+    settings = make_settings(
+        job["row"],
+        size,
+        train={
+            "max_epochs": job["epochs"],
+            "patience": never,
+            "autoencoder_max_epochs": max(1, job["coder_epochs"]),
+            "autoencoder_patience": never,
+            "devices": 1,
+        },
+        data={"name": "table", "root": job["data"], "table": "rows.csv", "schema": "schema.toml", "cache": job["cache"]},
+    )
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        summary = crossval.crossval(settings, Path(folder) / "run", lines.append)
+        seconds = time.perf_counter() - start
+    plans = [line for line in lines if "steps a dispatch" in line]
+    return {
+        "seconds": seconds,
+        "compile_s": compiling[0],
+        "plans": plans,
+        "peak_bytes": peak_memory(),
+        "accuracy": float(summary["mean"]["accuracy"]),
+    }
+
+
+def _theirs(job: dict[str, Any], size: Size) -> dict[str, Any]:
+    from benchmarks.torch_crossval import Program  # noqa: PLC0415
+
+    program = Program(Path(job["data"]), job["row"], size, job["epochs"], job["coder_epochs"], FOLDS)
+    trial = {}
+    if job["workers"] is None:
+        trial = {"workers_tried_s": program.choose_workers()}
+    else:
+        program.workers = job["workers"]
+    return program.run() | trial | {"peak_bytes": peak_memory(), "threads": cores()}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

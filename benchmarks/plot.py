@@ -1,0 +1,121 @@
+"""The figure of report.py: ratios of steps and of whole runs, and cost against size."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+
+Found = dict[str, Any]
+OURS, THEIRS, GREY = "#2f6fb0", "#d9822b", "#888888"
+
+
+def draw(files: dict[str, Found], path: Path) -> None:
+    """Writes the figure with the panels there are results for."""
+    panels = [(_steps, "step_throughput"), (_runs, "crossval_throughput"), (_rows, "scaling"), (_folds, "scaling")]
+    known = [(panel, files[name]) for panel, name in panels if name in files and _has(panel, files[name])]
+    if not known:
+        return
+    columns = min(2, len(known))
+    lines = -(-len(known) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(6.2 * columns, 4.2 * lines), squeeze=False, layout="constrained")
+    for axis, (panel, found) in zip(axes.flat, known, strict=False):
+        if panel is _runs:
+            panel(axis, found, files.get("input_pipeline"))
+        else:
+            panel(axis, found)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in list(axes.flat)[len(known) :]:
+        axis.set_visible(False)
+    facts = next(iter(files.values()))["facts"]
+    figure.suptitle(
+        f"{facts['device']}, {facts['cores']} cores, jax {facts['versions']['jax']}, torch {facts['versions'].get('torch')}",
+        fontsize=9,
+    )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _has(panel: Any, found: Found) -> bool:
+    part = {_rows: "rows", _folds: "folds"}.get(panel)
+    return part is None or any(c["part"] == part for c in found["cases"].values())
+
+
+def _bars(axis: Axes, names: list[str], series: dict[str, list[Found | None]], colours: dict[str, str]) -> None:
+    """Horizontal bars on a log axis, a range on each; a line at 1: as fast as PyTorch."""
+    height = 0.8 / len(series)
+    for k, (label, values) in enumerate(series.items()):
+        places = [i + (k - (len(series) - 1) / 2) * height for i, v in enumerate(values) if v]
+        kept = [v for v in values if v]
+        if not kept:
+            continue
+        middle = [v["median"] for v in kept]
+        ranges = [[v["median"] - v["min"] for v in kept], [v["max"] - v["median"] for v in kept]]
+        axis.barh(places, [m - 1 for m in middle], height, left=1, color=colours[label], label=label)
+        axis.errorbar(middle, places, xerr=ranges, fmt="none", ecolor="black", elinewidth=0.8)
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xscale("log")
+    axis.set_xmargin(0.1)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    low, high = axis.get_xlim()
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= t <= high]
+    axis.set_xticks(ticks)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set_xlabel("times as fast as PyTorch")
+    axis.legend(fontsize=8, frameon=False)
+
+
+def _steps(axis: Axes, found: Found) -> None:
+    cases = found["cases"]
+    same = [c["ratios"]["same"] for c in cases.values()]
+    kept = ("torch_eager", "torch_compile", "torch_reduce-overhead")
+    names = [n for n in kept if any(s.get(n) for s in same)]
+    colours = dict(zip(kept, (OURS, THEIRS, GREY), strict=True))
+    labels = {n: n.replace("torch_", "PyTorch ") for n in names}
+    series = {labels[n]: [s.get(n) for s in same] for n in names}
+    _bars(axis, list(cases), series, {labels[n]: colours[n] for n in names})
+    axis.set_title(f"one training step, size {found['options']['size']}", fontsize=10)
+
+
+def _runs(axis: Axes, found: Found, photos: Found | None) -> None:
+    names, first, later = [], [], []
+    for name, case in [*found["cases"].items(), *(photos["cases"] if photos else {}).items()]:
+        if case.get("ratios"):
+            names.append(name.replace("row", "five folds of row ").replace("photos_", "photo epochs, "))
+            first.append(case["ratios"]["first"])
+            later.append(case["ratios"]["later"])
+    _bars(axis, names, {"first run or epoch": first, "later ones": later}, {"first run or epoch": THEIRS, "later ones": OURS})
+    axis.set_title("end to end, against a PyTorch loop with DataLoader", fontsize=10)
+
+
+def _rows(axis: Axes, found: Found) -> None:
+    cases = [c for c in found["cases"].values() if c["part"] == "rows"]
+    rows = [c["value"] for c in cases]
+    axis.loglog(rows, [c["seconds"] for c in cases], "o-", color=OURS, label="seconds, one fold, one epoch")
+    axis.loglog(rows, [c["ready_s"] for c in cases], "o--", color=OURS, label="seconds to the first step")
+    axis.loglog(rows, [c["peak_bytes"] / 2**30 for c in cases], "s-", color=THEIRS, label="GiB resident")
+    axis.axhline(4, color=GREY, linewidth=0.8, linestyle=":")
+    axis.annotate("4 GiB", (rows[0], 4), color=GREY, fontsize=8, va="bottom")
+    axis.set_xlabel("rows of table + text")
+    axis.legend(fontsize=8, frameon=False)
+    axis.set_title("rows", fontsize=10)
+
+
+def _folds(axis: Axes, found: Found) -> None:
+    cases = [c for c in found["cases"].values() if c["part"] == "folds"]
+    folds = [c["value"] for c in cases]
+    for name, colour in (("ours", OURS), ("torch_eager", THEIRS)):
+        if all(name in c["contenders"] for c in cases):
+            speed = [1 / c["contenders"][name]["step_s"]["median"] for c in cases]
+            axis.plot(folds, speed, "o-", color=colour, label=name.replace("torch_", "PyTorch "))
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("folds trained together (row #1)")
+    axis.set_ylabel("fold-steps a second")
+    axis.legend(fontsize=8, frameon=False)
+    axis.set_title("folds", fontsize=10)

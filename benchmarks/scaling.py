@@ -1,0 +1,167 @@
+"""How cost grows: with rows (10^3 to 10^6), a photo's side, folds trained together (1 to 10), devices (virtual 1, 2, 4, 8).
+
+  python -m benchmarks.scaling [--parts rows,image,folds,devices] [--rows 1000,10000,100000,1000000] [--out runs/bench]
+
+rows: one fold, one epoch of a table with text from CSV to held-out predictions, in a process of its own whose largest resident
+memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds: row #1's steps of F
+folds in one program, against PyTorch's one fold at a time. devices: virtual CPU devices share the same cores, so what shows is
+the cost of splitting, not a gain.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ours
+from benchmarks.harness import Contender, Report, arguments, interleave, peak_memory, ratio, say, use_cores
+from benchmarks.sizes import CASES, SIZES, Size, make_settings
+
+NAME = "scaling"
+LIMIT = 4 << 30
+"""Bytes that 1,000,000 rows may keep resident."""
+BATCH = 512
+"""Of the rows part: what is timed is the data's way, not small steps."""
+TEXT = Size(tokens=20, embed=16, maps=8, tabular_hidden=64, width=32, batch=BATCH)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Flags."""
+    parser = arguments(__doc__ or "", NAME)
+    parser.set_defaults(rounds=3)
+    parser.add_argument("--parts", default="rows,image,folds,devices", help="of these")
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--rows", default="1000,10000,100000,1000000")
+    parser.add_argument("--sides", default="32,64,128")
+    parser.add_argument("--folds", default="1,2,5,10")
+    parser.add_argument("--devices", default="1,2,4,8")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the benchmark, or one of its processes."""
+    options = parse(argv)
+    if options.worker:
+        use_cores(options.threads)
+        job = json.loads(options.worker)
+        print(json.dumps((_train_rows if job["part"] == "rows" else _split)(job)), flush=True)
+        return
+    report = Report(options, NAME)
+    parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "devices": devices_part}
+    for name in options.parts.split(","):
+        for value in map(int, getattr(options, {"image": "sides"}.get(name, name)).split(",")):
+            label = f"{name}_{value}"
+            if report.in_time:
+                report.add(label, {"part": name, "value": value} | parts[name](value, options))
+            else:
+                report.leave_out(label)
+    say(f"{report.path}")
+
+
+def rows_part(rows: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Reads, encodes and trains one fold of a table of so many rows, in a process of its own."""
+    from benchmarks.synth import TABLE, write_data  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as temporary:
+        data = write_data(Path(temporary) / "data", rows, tokens=TEXT.tokens, vocabulary=TEXT.vocabulary)
+        result = _run({"part": "rows", "data": str(data), "cache": str(Path(temporary) / "cache")}, options)
+        result["csv_bytes"] = (data / TABLE).stat().st_size
+    say(
+        f"  {rows} rows: {result['seconds']:.1f} s ({result['ready_s']:.1f} s until the first step), "
+        f"{result['peak_bytes'] / 2**30:.2f} GiB resident"
+    )
+    return result | {"under_limit": result["peak_bytes"] < LIMIT}
+
+
+def image_part(side: int, options: argparse.Namespace) -> dict[str, Any]:
+    """DenseNet's step at a photo's side."""
+    size = replace(SIZES[options.size], image=side, rows=256)
+    first, found = ours.contender("ours", CASES["row3"], size)
+    contenders = [first, *_torch("row3", size, options)]
+    interleave(contenders, rounds=options.rounds, seconds=0.5)
+    return _compared(f"photos of {side} px", contenders) | found
+
+
+def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Row #1: steps of all folds in one program; a step is one fold's."""
+    size = SIZES[options.size]
+    first, found = ours.contender("ours", CASES["row1"], size, folds=folds)
+    contenders = [first, *_torch("row1", size, options)]
+    interleave(contenders, rounds=options.rounds, seconds=0.5)
+    return _compared(f"{folds} folds", contenders) | found
+
+
+def _torch(case: str, size: Size, options: argparse.Namespace) -> list[Contender]:
+    if options.no_torch:
+        return []
+    from benchmarks import theirs  # noqa: PLC0415
+
+    return [theirs.contender(CASES[case], size, "eager", optional=False)]
+
+
+def _compared(label: str, contenders: list[Contender]) -> dict[str, Any]:
+    out: dict[str, Any] = {"contenders": {c.name: c.to_dict() for c in contenders}}
+    times = {c.name: f"{1e3 * c.to_dict()['step_s']['median']:.3f} ms" for c in contenders}
+    if len(contenders) > 1:
+        out["ratio"] = ratio(*contenders)
+    say(f"  {label}: {times}")
+    return out
+
+
+def devices_part(devices: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Rows #1 and #2 on so many virtual devices: the batch sharded, and five folds placed."""
+    job = {"part": "devices", "devices": devices, "size": options.size, "rounds": options.rounds}
+    result = _run(job, options, {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"})
+    say(f"  {devices} devices: " + ", ".join(f"{k} {1e3 * v['step_s']['median']:.3f} ms" for k, v in result["cases"].items()))
+    return result
+
+
+def _run(job: dict[str, Any], options: argparse.Namespace, env: dict[str, str] | None = None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.scaling", "--threads", str(options.threads), "--worker", json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (env or {}))
+    if done.returncode:
+        raise RuntimeError(f"{job} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
+    from mmjax.train import crossval  # noqa: PLC0415 - heavy, and only workers need it
+
+    settings = make_settings(
+        4,
+        TEXT,
+        train={"max_epochs": 1, "devices": 1},
+        data={"name": "table", "root": job["data"], "table": "rows.csv", "schema": "schema.toml", "cache": job["cache"]},
+    )
+    settings = replace(
+        settings,
+        model=replace(settings.model, modalities=("tabular", "text")),
+        cv=replace(settings.cv, only=(0,)),
+    )
+    start = time.perf_counter()
+    said: list[tuple[float, str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        crossval.crossval(settings, Path(folder) / "run", lambda line: said.append((time.perf_counter() - start, line)))
+    ready = next(at for at, line in said if "steps a dispatch" in line)
+    return {"seconds": time.perf_counter() - start, "ready_s": ready, "peak_bytes": peak_memory()}
+
+
+def _split(job: dict[str, Any]) -> dict[str, Any]:
+    size = replace(SIZES[job["size"]], rows=256)
+    contenders = {}
+    for name, placement, folds in (("row1_batch", "batch", 1), ("row2_batch", "batch", 1), ("row1_folds", "folds", 5)):
+        train = {"devices": job["devices"], "placement": placement}
+        contenders[name] = ours.contender(name, CASES[name.split("_")[0]], size, folds=folds, train=train)
+    interleave([c for c, _ in contenders.values()], rounds=job["rounds"], seconds=0.5)
+    return {"cases": {name: c.to_dict() | {"plan": found["plan"]["why"]} for name, (c, found) in contenders.items()}}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,81 @@
+"""What trained modules say of rows: codes of a frozen autoencoder, logits and attention of a classifier."""
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.batch import InputSpec
+from mmjax.data.loader import evaluation_batches, gather_rows
+from mmjax.settings import Settings
+from mmjax.train import checkpoint, folds
+from mmjax.train.folds import FoldRows
+from mmjax.train.loop import HOST_BATCHES, pad_batches
+from mmjax.train.run import Run
+from mmjax.train.steps import Rows, predict
+from mmjax.train.tasks import Task, make_task
+
+
+def load_module(run: Run, fold: int, name: str, target: str = "") -> tuple[Any, Any, dict[str, Any]]:
+    """Parameters, BatchNorm statistics and facts of a fold's finished module."""
+    assert run.spec is not None
+    return load_fold_module(run.settings, run.spec, run.folds, run.model_dir(fold, target or name), name, run.fingerprint)
+
+
+def load_fold_module(
+    settings: Settings, spec: InputSpec, ready: Sequence[FoldRows], directory: Path, name: str, fingerprint: str
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Restores a module whose shapes are those of `spec`; refused by fingerprint otherwise."""
+    task = make_task(name, settings, spec)
+    width = folds.code_width(settings, spec) if name == "classifier" else 0
+    shapes = jax.eval_shape(task.init, jax.random.key(0), folds.example_batch(ready[0], spec, width))
+    tree, meta = checkpoint.load_model(directory, {"params": shapes[0], "batch_stats": shapes[1]}, fingerprint)
+    return tree["params"], tree["batch_stats"], meta
+
+
+def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
+    """h_mm of every row of the table by each fold's own autoencoder, N x Mk; empty unless codes are frozen inputs."""
+    assert run.spec is not None
+    if not folds.code_width(run.settings, run.spec):
+        return []
+    codes = []
+    for fold in group:
+        params, _, _ = load_module(run, fold.number, "autoencoder")
+        task = run.task("autoencoder")
+        rows = np.arange(len(run.fold_N))
+        codes.append(sweep(run.settings, task, fold, params, {}, rows)["h_mm"])
+    return codes
+
+
+def sweep(
+    settings: Settings,
+    task: Task,
+    fold: FoldRows,
+    params: Any,
+    batch_stats: Any,
+    rows: np.ndarray,
+    codes: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """`Task.outputs` of the given rows, each once and in order; batches are gathered on the host."""
+    index_ExB, _ = evaluation_batches(rows, settings.train.eval_batch_size)
+    gather = gather_rows(fold.arrays | ({} if codes is None else {"codes": codes}))
+    constant = Rows(shared={}, fold={}, constant=fold.constant)
+    compiled = _predictor(task)
+    parts: list[dict[str, np.ndarray]] = []
+    for at in range(0, len(index_ExB), HOST_BATCHES):
+        part, _ = pad_batches(
+            index_ExB[None, at : at + HOST_BATCHES], np.zeros((1, *index_ExB[at : at + HOST_BATCHES].shape)), HOST_BATCHES
+        )
+        out = compiled(params, batch_stats, constant, gather(part[0]))
+        parts.append({k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()})
+    return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}
+
+
+@functools.cache
+def _predictor(task: Task) -> Callable:
+    """One compiled program a task, however many folds use it."""
+    return jax.jit(partial(predict, task))

@@ -1,0 +1,126 @@
+"""A run: its settings, folder, data and folds; opened once, then shared by every part."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmjax.batch import InputSpec
+from mmjax.data.dataset import Dataset, open_dataset
+from mmjax.data.encode import FoldEncoders
+from mmjax.data.folds import inner_split, load_folds, make_folds, save_folds
+from mmjax.data.report import DataReport
+from mmjax.errors import DataError
+from mmjax.schema import Schema
+from mmjax.settings import Settings
+from mmjax.train import checkpoint, folds
+from mmjax.train.folds import FoldRows
+from mmjax.train.log import MetricsLog
+from mmjax.train.parallel import Executor, Plan
+from mmjax.train.tasks import Task, make_task
+from mmjax.train.workdir import Workdir, atomic_write_json, environment
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """What every part of a run needs to know."""
+
+    settings: Settings
+    workdir: Workdir
+    dataset: Dataset
+    fold_N: np.ndarray
+    fingerprint: str
+    log: MetricsLog
+    say: Say
+    stop: Callable[[], bool]
+    spec: InputSpec | None = None
+    folds: list[FoldRows] = field(default_factory=list)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    executors: dict[Plan, Executor] = field(default_factory=dict)
+
+    def task(self, name: str) -> Task:
+        """The task for the padded sizes, one object a run: jit knows a task by identity."""
+        assert self.spec is not None
+        return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
+
+    def model_dir(self, fold: int, task: str) -> Path:
+        """Where a fold's finished module lies; "search" holds what early stopping found before a refit."""
+        return self.workdir.path / f"fold_{fold}" / task
+
+
+def task_names(settings: Settings) -> tuple[str, ...]:
+    """The phases of a run, in order."""
+    if settings.task == "autoencoder":
+        return ("autoencoder",)
+    auto = settings.model.autoencoder
+    return ("autoencoder", "classifier") if auto.kind != "none" and auto.mode != "joint" else ("classifier",)
+
+
+def run_fingerprint(settings: Settings, schema: Schema) -> str:
+    """What every checkpoint of a run carries: a digest of all that decides its numbers."""
+    return checkpoint.config_fingerprint(settings.to_dict() | {"cv": None} | {"schema": schema.dumps()})
+
+
+def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], bool]) -> Run:
+    """Reads the data, makes or loads the folds, and writes down what will run.
+
+    Raises:
+      MmjaxError: bad data, or a work folder of another config.
+    """
+    report = DataReport(strict=settings.data.strict)
+    needs_label = settings.task == "classifier"
+    dataset = open_dataset(
+        settings.data, settings.model.modalities, group=settings.cv.group, require_label=needs_label, report=report, say=say
+    )
+    workdir.open_run(settings, dataset.schema.dumps(), environment())
+    fold_file = workdir.path / "folds.csv"
+    if fold_file.exists():
+        fold_N = load_folds(fold_file, dataset.table.ids)
+    else:
+        label_N = np.where(dataset.usable, dataset.label if needs_label else 0, -1)
+        group_N = dataset.group if settings.cv.group else None
+        fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, report=report)
+        save_folds(fold_file, dataset.table.ids, fold_N)
+    for line in report.summary_lines():
+        say(line)
+    fingerprint = run_fingerprint(settings, dataset.schema)
+    log = MetricsLog(workdir.path)
+    say(
+        f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
+        f"work folder {workdir.path}"
+    )
+    return Run(settings, workdir, dataset, fold_N, fingerprint, log, say, stop)
+
+
+def prepare(run: Run, numbers: Sequence[int]) -> None:
+    """Fits (or loads) every unfinished fold's encoders and encodes the table."""
+    dataset, settings = run.dataset, run.settings
+    label_N = dataset.label if settings.task == "classifier" else np.zeros(len(run.fold_N), np.int32)
+    encoders, splits = [], []
+    for number in range(settings.cv.folds):
+        rows = np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number))
+        test = np.flatnonzero(run.fold_N == number)
+        if number in numbers and (not len(test) or len(rows) < 2):
+            raise DataError(
+                f"{dataset.table.path}: fold {number} has {len(test)} rows to hold out and {len(rows)} to train on; "
+                "use fewer folds."
+            )
+        # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
+        fitted = FoldEncoders.fit(dataset, rows, settings)
+        encoders.append(fitted)
+        group_N = dataset.group if settings.cv.group else None
+        inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
+        splits.append((*inner, test))
+    run.spec = folds.padded_spec([e.spec for e in encoders])
+    atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
+    for number in numbers:
+        fitted, (train, valid, test) = encoders[number], splits[number]
+        fitted.save(run.workdir.path / f"fold_{number}" / "encoders.json")
+        constant = folds.constants(settings, run.spec, fitted.spec, label_N, train)
+        arrays = fitted.encode(dataset)
+        run.folds.append(FoldRows(number, fitted, arrays, train, valid, test, constant))
+        for note in fitted.notes() if number == numbers[0] else ():
+            run.say(f"fold {number}: {note}")

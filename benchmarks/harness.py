@@ -13,7 +13,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,19 +129,28 @@ def interleave(contenders: Sequence[Contender], *, rounds: int, seconds: float) 
       rounds: how often each is measured.
       seconds: a measurement takes at least one run, and about this long.
     """
-    ready = []
+    ready: list[tuple[Contender, Run, int]] = []
     for contender in contenders:
-        try:
+        with _allowed_to_fail(contender):
             ready.append((contender, *_warm(contender, seconds)))
-        except Exception as error:
-            if not contender.optional:
-                raise
-            contender.failed = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
-            say(f"    {contender.name}: left out, {contender.failed}")
     gc.collect()
     for _ in range(rounds):
         for contender, run, repeats in ready:
-            contender.seconds.append(_time(run, repeats))
+            if not contender.failed:
+                with _allowed_to_fail(contender):
+                    contender.seconds.append(_time(run, repeats))
+
+
+@contextmanager
+def _allowed_to_fail(contender: Contender) -> Iterator[None]:
+    """Notes an optional contender's failure: no compiler, no memory beside the others."""
+    try:
+        yield
+    except Exception as error:
+        if not contender.optional:
+            raise
+        contender.failed = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
+        say(f"    {contender.name}: left out, {contender.failed}")
 
 
 def _warm(contender: Contender, seconds: float) -> tuple[Run, int]:

@@ -6,9 +6,9 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 Found = dict[str, Any]
 OURS, THEIRS, GREY = "#2f6fb0", "#d9822b", "#888888"
@@ -41,8 +41,13 @@ def draw(files: dict[str, Found], path: Path) -> None:
 
 
 def _has(panel: Any, found: Found) -> bool:
-    part = {_rows: "rows", _folds: "folds"}.get(panel)
-    return part is None or any(c["part"] == part for c in found["cases"].values())
+    """Whether there is something to draw: ratios need PyTorch, the others their part of scaling.py."""
+    cases = found["cases"].values()
+    if panel is _steps:
+        return any(c["ratios"]["same"].get("torch_eager") for c in cases)
+    if panel is _runs:
+        return any(c.get("ratios") for c in cases)
+    return any(c["part"] == {_rows: "rows", _folds: "folds"}[panel] for c in cases)
 
 
 def _bars(axis: Axes, names: list[str], series: dict[str, list[Found | None]], colours: dict[str, str]) -> None:

@@ -8,10 +8,13 @@ training, a straightforward PyTorch loop runs the encoder at every step. Both si
 """
 
 import argparse
+import gc
 import importlib.util
 import shutil
 import sys
 from typing import Any
+
+import jax
 
 from benchmarks import ours
 from benchmarks.harness import Contender, Report, arguments, interleave, ratio, say
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
             if report.in_time:
                 say(f"  {label} ({options.size})")
                 report.add(label, measure(CASES[name], dtype, options, report.content, torch=torch))
+                _release(torch=torch)
             else:
                 report.leave_out(label)
     say(f"{report.path}")
@@ -76,10 +80,6 @@ def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
     if torch:
         contenders += _theirs(case, dtype, options, content)
     interleave(contenders, rounds=options.rounds, seconds=options.seconds)
-    if torch:
-        from benchmarks import theirs  # noqa: PLC0415
-
-        theirs.release()
     for c in contenders:
         say(
             f"    {c.name:24s} "
@@ -102,6 +102,16 @@ def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
             "share_of_copy_peak": found["minimum_bytes"] / step / content["peaks"]["copy_bytes"],
         }
     return result
+
+
+def _release(*, torch: bool) -> None:
+    """Gives a case's memory back before the next."""
+    gc.collect()
+    jax.clear_caches()
+    if torch:
+        from benchmarks import theirs  # noqa: PLC0415
+
+        theirs.release()
 
 
 def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any]) -> list[Contender]:

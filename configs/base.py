@@ -57,6 +57,7 @@ def _planted(config: Any) -> None:
     config.model.image.growth = 8
     config.model.image.layers = (2, 2)
     config.model.image.stem = 16
+    config.model.image.momentum = 0.9
     config.train.max_epochs = 20
     config.train.patience = 4
     config.train.autoencoder_max_epochs = 8

@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ class Schema:
       image_dir: folder of photos, relative to the data set's root.
       image_features: .npz with `ids` and `features`, an image seen as a ready-made vector.
       classes: order of the labels; () sorts them.
+      ignore: columns that are known and not read; a column that is named nowhere is reported (strict mode refuses it).
     """
 
     id: str = ""
@@ -42,6 +44,7 @@ class Schema:
     image_dir: str = ""
     image_features: str = ""
     classes: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> "Schema":
@@ -53,7 +56,7 @@ class Schema:
         try:
             text = Path(path).read_text(encoding="utf-8")
             values = tomllib.loads(text)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, a number of 5,000 digits
             raise SchemaError(f"{path}: the schema cannot be read: {error}.") from error
         return cls.from_dict(values, str(path))
 
@@ -77,6 +80,9 @@ class Schema:
                 clean[key] = value
         if clean.get("image") and clean.get("image_pattern"):
             raise SchemaError(f"{where}: give image (a column) or image_pattern, not both.")
+        pattern = clean.get("image_pattern", "")
+        if pattern and (not _PLACE.search(pattern) or set("{}") & set(_PLACE.sub("", pattern))):
+            raise SchemaError(f"{where}: image_pattern {pattern!r} must name a column in braces, as in '{{id}}.jpg'.")
         if len(set(clean.get("classes", ()))) != len(clean.get("classes", ())):
             raise SchemaError(f"{where}: classes names a class twice.")
         return cls(**clean)
@@ -104,6 +110,11 @@ class Schema:
             roles |= dict.fromkeys(getattr(self, role), role)
         return roles
 
+    def unused(self, columns: Sequence[str]) -> list[str]:
+        """Columns of a table that the schema names nowhere."""
+        known = {*self.roles(), *self.pattern_columns, *self.ignore}
+        return [c for c in columns if c not in known]
+
     def check(self, columns: Sequence[str], where: str, *, optional: Sequence[str] = ()) -> None:
         """Compares with a table's header.
 
@@ -115,19 +126,28 @@ class Schema:
         Raises:
           SchemaError: a column is missing, or one column has two roles that cannot be meant.
         """
-        if twice := sorted({c for c in columns if list(columns).count(c) > 1}):
+        # Spreadsheets end lines in commas: columns without a name are no two columns of one name.
+        if twice := sorted(c for c, count in Counter(columns).items() if c and count > 1):
             raise SchemaError(f"{where}: the header has the column {twice[0]!r} twice; rename one.")
         for column, role in [*self.roles().items(), *((c, "image_pattern") for c in self.pattern_columns)]:
             if column not in columns and column not in optional:
                 raise SchemaError(
                     f"{where}: has no column {column!r}, which the schema names as {role}{_near(column, columns)}; "
-                    f"its columns are {', '.join(columns)}."
+                    f"its columns are {listed(columns)}."
                 )
         inputs = [*self.categorical, *self.continuous, *((self.text,) if self.text else ())]
         if twice := [c for c in inputs if inputs.count(c) > 1]:
             raise SchemaError(f"{where}: the schema names the column {twice[0]!r} as input twice; give it one role.")
         if self.label and self.label in inputs:
             raise SchemaError(f"{where}: the label {self.label!r} is also an input; a model would read its own answer.")
+        if both := [c for c in self.ignore if c in self.roles()]:
+            raise SchemaError(f"{where}: the schema ignores {both[0]!r} and names it as {self.roles()[both[0]]}; drop one.")
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Column names for a message: a damaged header can be as long as the file."""
+    shown = [name[:40] for name in columns[:30]]
+    return ", ".join(shown) + (f" and {len(columns) - len(shown)} more" if len(columns) > len(shown) else "")
 
 
 def _quote(text: str) -> str:
@@ -136,5 +156,5 @@ def _quote(text: str) -> str:
 
 
 def _near(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, [n for n in names if len(n) <= 200], 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

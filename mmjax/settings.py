@@ -71,6 +71,7 @@ class ImageTower:
     layers: tuple[int, ...] = (6, 6)  # paper: two blocks with the same settings; our reading: 6 layers each
     compression: float = 0.5  # our reading
     stem: int = 64  # our reading: 2 x growth
+    momentum: float = 0.99  # our reading: Keras' BatchNorm; 0.9 follows fast-moving weights better in short trainings
     fast: str = "auto"  # auto | on | off: the CPU formulation of the same layer
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, sizes, step_throughput
+from benchmarks import harness, report, sizes, step_throughput
 from mmjax.train.tasks import make_task
 
 TINY = sizes.SIZES["tiny"]

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,7 @@ from PIL import Image
 
 from mmjax.data.dataset import open_dataset
 from mmjax.data.folds import make_folds
-from mmjax.data.propose import propose_schema
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.schema import Schema
 from mmjax.settings import DataSettings
 
 COLUMNS = (
@@ -48,7 +47,7 @@ def test_petfinder_as_it_unpacks(tmp_path: Path, nested: bool):
     np.testing.assert_array_equal(dataset.present("image"), np.arange(12) % 2 == 0)
     assert dataset.group is not None
     assert len(set(dataset.group)) == 6
-    assert dataset.report.counts() == {"image_missing": 6}
+    assert dataset.report.counts()["image_missing"] == 6
 
 
 def test_petfinder_without_photos(tmp_path: Path):
@@ -103,23 +102,28 @@ def test_rows_with_a_modality(tmp_path: Path):
     assert (fold_N[~dataset.usable_N] == -1).all()
 
 
-@pytest.mark.real
-def test_proposed_schemas_on_real_tables(data_root: Path):
-    """PetFinder's is the paper's reading, found from the values alone."""
-    schema, _ = propose_schema(data_root / "petfinder" / "train.csv", label="AdoptionSpeed")
-    shipped = Schema.load(Path(__file__).parents[1] / "configs" / "schemas" / "petfinder.toml")
-    assert set(schema.categorical) == set(shipped.categorical)
-    assert set(schema.continuous) == set(shipped.continuous)
-    assert (schema.id, schema.group, schema.text) == ("PetID", "RescuerID", "Description")
-    schema, _ = propose_schema(data_root / "fashion" / "products.csv", label="season")
-    assert (schema.image, schema.text, schema.continuous) == ("image", "productDisplayName", ("year",))
+def test_rows_with_a_modality_the_model_does_not_read(tmp_path: Path):
+    """A table's model on the rows that have a photo, to be compared with one that reads them."""
+    root = kaggle(tmp_path / "kaggle")
+    data = DataSettings(name="petfinder", root=str(root), image_size=8, cache=str(tmp_path / "cache"), rows_with="image")
+    assert open_dataset(data, ("tabular",)).usable.sum() == 6
+    with pytest.raises(ConfigError, match="rows_with is 'photo'; use one of"):
+        open_dataset(replace(data, rows_with="photo"), ("tabular",))
+    for photo in (root / "train_images").iterdir():
+        photo.unlink()
+    with pytest.raises(DataError, match="no row has what config.data.rows_with=image asks for"):
+        open_dataset(data, ("tabular",))
 
 
-def test_propose_says_why_and_names_a_missing_label(tmp_path: Path):
-    rows = "\n".join(f"k{i},{i % 3},{i * 1.5},same,p/{i}.jpg,{'some words here ' * 3}{i},{'ab'[i % 2]}" for i in range(500))
-    (tmp_path / "rows.csv").write_text(f"key,kind,size,unit,photo,note,y\n{rows}\n")
-    schema, found = propose_schema(tmp_path / "rows.csv", label="y")
-    assert schema == Schema("key", "y", "", ("kind",), ("size",), "note", "photo")
-    assert all(why for _, _, why in found)
-    with pytest.raises(SchemaError, match="no column 'z'"):
-        propose_schema(tmp_path / "rows.csv", label="z")
+def test_an_unlabelled_table_with_another_label(tmp_path: Path):
+    """Kaggle's test.csv lacks AdoptionSpeed: it trains autoencoders as it is, and its photos lie in test_images."""
+    root = kaggle(tmp_path / "kaggle")
+    (root / "train_images").rename(root / "test_images")
+    lines = (root / "train.csv").read_text().splitlines()
+    (root / "test.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    data = DataSettings(name="petfinder", root=str(root), table="test.csv", image_size=8, cache=str(tmp_path / "cache"))
+    dataset = open_dataset(data, ("tabular", "image"), require_label=False)
+    assert dataset.present("image").sum() == 6
+    assert (dataset.label == -1).all()
+    with pytest.raises(SchemaError, match="no column 'AdoptionSpeed'"):
+        open_dataset(data, ("tabular",))

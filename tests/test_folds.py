@@ -53,6 +53,22 @@ def test_fewer_rows_or_groups_than_folds():
         make_folds(LABEL, folds=5, seed=0, group_N=LABEL % 2)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_groups_never_straddle_however_small(seed: int):
+    """Classes smaller than the number of folds cannot be stratified; the groups hold all the same, and no fold is empty."""
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(4, 14))
+    group_N, label_N = rng.integers(0, 6, rows), rng.integers(0, rng.integers(1, 9), rows)
+    if len(set(group_N)) < 3:
+        return
+    fold_N = make_folds(label_N, folds=3, seed=seed, group_N=group_N)
+    assert set(fold_N) == {0, 1, 2}
+    assert all(len(set(fold_N[group_N == g])) == 1 for g in group_N)
+    train, valid = inner_split(np.arange(rows), label_N, fraction=0.1, seed=seed, group=group_N)
+    assert min(len(train), len(valid)) >= 1
+    assert not set(group_N[train]) & set(group_N[valid])
+
+
 def test_inner_split_never_empties_a_side():
     for rows in (2, 3, 9, 100):
         train, valid = inner_split(np.arange(rows), np.zeros(rows, int), fraction=0.1, seed=0)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,8 @@ def test_a_schema_survives_toml(schema: Schema):
         ({"id": 3}, "id must be a string"),
         ({"image": "a", "image_pattern": "{b}.jpg"}, "not both"),
         ({"classes": ["a", "a"]}, "names a class twice"),
+        ({"image_pattern": "photo.jpg"}, "must name a column in braces"),
+        ({"image_pattern": "{id-1.jpg"}, "must name a column in braces"),
     ],
 )
 def test_bad_schemas(values: dict, message: str):
@@ -45,11 +48,27 @@ def test_bad_schemas(values: dict, message: str):
         (Schema(label="y", categorical=("y",)), ["y"], "a model would read its own answer"),
         (Schema(image_pattern="{id}-1.jpg"), ["name"], "'id'"),
         (Schema(), ["a", "a"], "'a' twice"),
+        (Schema(text="a", ignore=("a",)), ["a"], "ignores 'a' and names it as text"),
+        (Schema(id="id"), [f"c{i}" for i in range(99)], "and 69 more"),
     ],
 )
 def test_a_schema_that_does_not_fit(schema: Schema, columns: list[str], message: str):
     with pytest.raises(SchemaError, match=re.escape(message)):
         schema.check(columns, "rows.csv")
+
+
+@pytest.mark.parametrize("text", [b"id = [", b"id = " + b"1" * 5000, b"\xff", b"a = " + b"[" * 5000])
+def test_a_file_that_is_no_schema(tmp_path: Path, text: bytes):
+    """A number of 5,000 digits is a plain ValueError in tomllib, deep nesting a RecursionError."""
+    (tmp_path / "s.toml").write_bytes(text)
+    with pytest.raises(SchemaError, match="s.toml: the schema cannot be read"):
+        Schema.load(tmp_path / "s.toml")
+
+
+def test_columns_named_nowhere():
+    schema = Schema(id="a", text="b", image_pattern="{c}.jpg", ignore=("d",))
+    schema.check(["a", "b", "c", "e", "", ""], "rows.csv")  # an ignored column may be absent; nameless ones are no duplicates
+    assert schema.unused(["a", "b", "c", "d", "e"]) == ["e"]
 
 
 def test_shipped_schemas_load():

@@ -95,7 +95,7 @@ def _measured(settings: Settings) -> tuple[InputSpec, int]:
 
     without = tuple(m for m in settings.model.modalities if m != IMAGE)
     dataset = open_dataset(
-        settings.data,
+        replace(settings.data, rows_with=""),
         without,
         group=settings.cv.group,
         require_label=settings.task == "classifier",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from platformdirs import user_cache_dir
 
-from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT
+from mmjax.batch import IMAGE, IMAGE_FEATURES, MODALITIES, TABULAR, TEXT
 from mmjax.data.features import load_image_features
 from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.data.planted import SCHEMA as PLANTED_SCHEMA
@@ -126,6 +126,11 @@ def open_dataset(
       ConfigError, SchemaError, DataError: what is missing and what to do.
     """
     report = report if report is not None else DataReport(data.strict)
+    if data.rows_with not in ("", *MODALITIES):
+        raise ConfigError(
+            f"config.data.rows_with is {data.rows_with!r}; use one of: {', '.join(MODALITIES)}, or leave it empty."
+        )
+    wanted = {*modalities, data.rows_with}
     files = find_files(data, schema, table)
     photos = Path(images) if images else files.photos
     if group == "schema":
@@ -144,15 +149,17 @@ def open_dataset(
         group=group,
     )
     dataset = Dataset(data.name, files.schema, columns, None, None, None, report)
-    if IMAGE in modalities:
+    if IMAGE in wanted:
         dataset.image_store = _open_photos(data, files.schema, columns, photos, report, progress, say)
-    if IMAGE_FEATURES in modalities:
+    if IMAGE_FEATURES in wanted:
         if not files.features.is_file():
             raise DataError(f"{files.features}: there are no image features; set config.data.image_features to the .npz file.")
         dataset.features, dataset.features_present = load_image_features(files.features, columns.ids.tolist(), report)
     if data.rows_with:
         dataset.usable_N = dataset.present(data.rows_with)
         left_out = int(np.sum(~dataset.usable_N))
+        if left_out == len(columns):
+            raise DataError(f"{files.table}: no row has what config.data.rows_with={data.rows_with} asks for; check its files.")
         if say and left_out:
             say(f"{left_out} of {len(columns)} rows are left out: config.data.rows_with={data.rows_with}.")
     return dataset

@@ -45,19 +45,34 @@ def make_folds(
         raise DataError(f"{path}: has {units} {what}, fewer than {folds} folds; set config.cv.folds to at most {units}.")
     label_n = label_N[rows]
     fold_N = np.full(len(label_N), -1, np.int32)
+    group_n = None if group_N is None else group_N[rows]
     splitter = (StratifiedKFold if group_N is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a small class is reported below, in our own words
         try:
-            splits = list(splitter.split(rows, label_n, None if group_N is None else group_N[rows]))
+            splits = [held_out for _, held_out in splitter.split(rows, label_n, group_n)]
         except ValueError:  # every class is smaller than the number of folds: nothing to stratify
-            order = np.random.default_rng(seed).permutation(len(rows))
-            splits = [(np.array([], int), part) for part in np.array_split(order, folds)]
-    for number, (_, held_out) in enumerate(splits):
+            splits = []
+    if not splits or min(map(len, splits)) == 0:  # greedy grouping may leave a fold without a row
+        splits = _unstratified(np.arange(len(rows)) if group_n is None else group_n, folds, seed)
+    for number, held_out in enumerate(splits):
         fold_N[rows[held_out]] = number
     if report is not None:
         _look(label_N, fold_N, folds, report, path)
     return fold_N
+
+
+def _unstratified(unit_n: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Rows of each fold: units in a seeded order, the largest first, each to the fold with the fewest rows."""
+    units, size_u = np.unique(unit_n, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(units))
+    filled = np.zeros(folds, int)
+    fold_of = {}
+    for unit in sorted(order, key=lambda u: -size_u[u]):
+        fold_of[units[unit]] = number = int(np.argmin(filled))
+        filled[number] += size_u[unit]
+    fold_n = np.array([fold_of[u] for u in unit_n])
+    return [np.flatnonzero(fold_n == number) for number in range(folds)]
 
 
 def _look(label_N: np.ndarray, fold_N: np.ndarray, folds: int, report: DataReport, path: str) -> None:

@@ -1,5 +1,7 @@
 """Proposes a schema for a table: a role for every column, and why."""
 
+import math
+from collections import Counter
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -7,12 +9,12 @@ from typing import Any
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.report import DataReport
 from mmjax.errors import SchemaError
-from mmjax.schema import Schema
+from mmjax.schema import Schema, listed
 
 MOST_ROWS = 100_000
 """Rows looked at."""
 _IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
-_FEW, _MANY_WORDS, _REPEATED = 400, 3.0, 0.9
+_FEW, _MANY_WORDS, _REPEATED, _GIVEN_AWAY = 400, 3.0, 0.9, 0.999
 
 
 def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
@@ -32,18 +34,25 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
     path = Path(path)
     header, rows = open_rows(path, DataReport())
     if label and label not in header:
-        raise SchemaError(f"{path}: has no column {label!r} to predict; its columns are {', '.join(header)}.")
+        raise SchemaError(f"{path}: has no column {label!r} to predict; its columns are {listed(header)}.")
     columns = list(zip(*islice(rows, MOST_ROWS), strict=True)) or [()] * len(header)
     stripped = [[v.strip() for v in column] for column in columns]
     found = [(name, *_role(name, values, label)) for name, values in zip(header, stripped, strict=True)]
-    found = _only_one(found, dict(zip(header, stripped, strict=True)))
+    values = dict(zip(header, stripped, strict=True))
+    found = [
+        (name, role, why + _leak(role, values[name], values.get(label, []))) for name, role, why in _only_one(found, values)
+    ]
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
     single: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
-    return Schema(
-        **single, categorical=tuple(by_role.get("categorical", ())), continuous=tuple(by_role.get("continuous", ()))
-    ), found
+    schema = Schema(
+        **single,
+        categorical=tuple(by_role.get("categorical", ())),
+        continuous=tuple(by_role.get("continuous", ())),
+        ignore=tuple(name for name in by_role.get("", ()) if name),
+    )
+    return schema, found
 
 
 def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
@@ -74,16 +83,31 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
 
 
 def _number_role(name: str, present: list[str], distinct: set[str]) -> tuple[str, str]:
+    numbers = {v: float(v) for v in distinct if _is_number(v)}
     kinds = len(distinct)
-    whole = all(float(v).is_integer() for v in distinct)
-    low, high = min(map(float, distinct)), max(map(float, distinct))
+    whole = all(n.is_integer() for n in numbers.values())
+    low, high = min(numbers.values()), max(numbers.values())
+    odd = f"; {kinds - len(numbers)} values are no numbers and would be missing" if kinds > len(numbers) else ""
+    present = [v for v in present if v in numbers]
     coded = name.lower().endswith(("id", "code", "type", "state")) or name[-1:].isdigit()
     if whole and kinds <= _FEW and (coded or (kinds <= 10 and not _counts(low, high, kinds, present))):
         return (
             "categorical",
             f"{kinds} whole numbers, which look like codes (make it continuous if their order means something)",
         )
-    return "continuous", f"{kinds} different numbers from {low:g} to {high:g}"
+    return "continuous", f"{len(numbers)} different numbers from {low:g} to {high:g}{odd}"
+
+
+def _leak(role: str, values: list[str], labels: list[str]) -> str:
+    """A warning where a value gives the label away; values that are nearly all different prove nothing."""
+    if role not in ("categorical", "continuous") or len(set(labels)) < 2 or len(set(values)) * 5 > len(values):
+        return ""
+    most: dict[str, int] = {}
+    for (value, _), count in Counter(zip(values, labels, strict=True)).items():
+        most[value] = max(most.get(value, 0), count)
+    if sum(most.values()) < _GIVEN_AWAY * len(values):
+        return ""
+    return "; it all but gives the label away: leave it out if it is not known before the label is"
 
 
 def _counts(low: float, high: float, kinds: int, present: list[str]) -> bool:
@@ -115,10 +139,9 @@ def _share(values: list[str], test: object) -> float:
 
 def _is_number(value: str) -> bool:
     try:
-        float(value)
+        return "_" not in value and math.isfinite(float(value))
     except ValueError:
         return False
-    return value.lower() not in ("nan", "inf", "-inf")
 
 
 def _is_image(value: str) -> bool:

@@ -39,11 +39,12 @@ class DataReport:
         Raises:
           DataError: the report is strict.
         """
+        file = _plain(file, 400)
         entry: dict[str, Any] = {"file": file}
         if row is not None:
             entry["row"] = int(row) + 1
         if column is not None:
-            entry["column"] = column
+            entry["column"] = _plain(column, 80)
         if value is not None:
             entry["value"] = repr(value)[:80] if not isinstance(value, str) else value[:80]
         entry["action"] = action
@@ -72,7 +73,7 @@ class DataReport:
         lines = []
         for kind, count in self.counts().items():
             first = self._entries[kind][0]
-            place = ", ".join(f"{k} {first[k]}" for k in ("row", "column", "value") if k in first)
+            place = ", ".join(f"{k} {_plain(str(first[k]), 80)}" for k in ("row", "column", "value") if k in first)
             lines.append(f"data: {count} x {kind}; first: {first['file']}{', ' + place if place else ''}; {first['action']}")
         return lines
 
@@ -89,3 +90,9 @@ class DataReport:
         from mmjax.data.atomic import write_text  # noqa: PLC0415 - atomic imports nothing of data
 
         write_text(path, self.dumps())
+
+
+def _plain(text: str, longest: int) -> str:
+    """One line a terminal can show: names come from the table, and may hold newlines, escapes or a whole file."""
+    text = text[:longest]
+    return text if text.isprintable() else repr(text)[1:-1]

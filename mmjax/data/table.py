@@ -1,8 +1,6 @@
 """A table as integer columns: read once in chunks, tokenised once, shared by all folds (ADR 3)."""
 
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,17 +9,16 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from mmjax.data.columns import find_classes, number_categories, number_labels, number_words, photo_names, read_numbers
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.growing import GrowingArray
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
-from mmjax.schema import Schema
+from mmjax.schema import Schema, listed
 
 _CHUNK = 20_000
 _LARGE = 256 << 20  # bytes of CSV from which word numbers go to disk
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
-_MISSING = frozenset(("", "na", "n/a", "nan", "null", "none"))
-_LONGEST_WORD = 64
+_MANY = 1000  # values of a categorical column from which it is reported
 
 
 @dataclass
@@ -91,9 +88,11 @@ def read_table(
     header, rows = open_rows(path, report)
     schema.check(header, str(path), optional=() if require_label or not schema.label else (schema.label,))
     if group and group not in header:
-        raise DataError(
-            f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {', '.join(header)}."
-        )
+        raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {listed(header)}.")
+    for name in schema.unused(header):
+        if name and name != group:
+            action = "not read; name it in the schema's ignore list if that is meant"
+            report.add("column_unused", file=str(path), column=name, action=action)
     reader = _Reader(path, schema, header, text_length, report, group, cache_dir if path.stat().st_size > _LARGE else None)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
@@ -118,7 +117,6 @@ class _Reader:
     images: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.at = {name: i for i, name in enumerate(self.header)}
         self.values: list[dict[str, int]] = [{} for _ in self.schema.categorical]
         self.codes = GrowingArray(len(self.values), np.int32)
         self.numbers = GrowingArray(len(self.schema.continuous), np.float64)
@@ -130,69 +128,31 @@ class _Reader:
 
     def take(self, chunk: list[list[str]]) -> None:
         """Adds rows."""
-        columns = list(zip(*chunk, strict=True))
-        schema, first = self.schema, self.rows
+        columns: dict[str, Sequence[str]] = dict(zip(self.header, zip(*chunk, strict=True), strict=True))
+        schema, first, file = self.schema, self.rows, str(self.path)
         self.rows += len(chunk)
-        self.ids += [v.strip() for v in columns[self.at[schema.id]]] if schema.id else [str(i) for i in range(first, self.rows)]
-        codes = [_code(seen, columns[self.at[c]]) for c, seen in zip(schema.categorical, self.values, strict=True)]
+        self.ids += [v.strip() for v in columns[schema.id]] if schema.id else [str(i) for i in range(first, self.rows)]
+        codes = [number_categories(columns[c], seen) for c, seen in zip(schema.categorical, self.values, strict=True)]
         self.codes.extend(np.array(codes, np.int32).reshape(len(codes), len(chunk)).T)
-        numbers = [self._numbers(c, columns[self.at[c]], first) for c in schema.continuous]
+        numbers = [read_numbers(columns[c], file=file, name=c, first=first, report=self.report) for c in schema.continuous]
         self.numbers.extend(np.array(numbers, np.float64).reshape(len(numbers), len(chunk)).T)
-        self.tokens.extend(self._tokens(columns[self.at[schema.text]]) if schema.text else np.zeros((len(chunk), 0), np.int32))
-        if schema.label and schema.label in self.at:
-            self.labels += [v.strip() for v in columns[self.at[schema.label]]]
+        if schema.text:
+            self.tokens.extend(number_words(columns[schema.text], self.words, self.text_length))
+        else:
+            self.tokens.extend(np.zeros((len(chunk), 0), np.int32))
+        if schema.label and schema.label in columns:
+            self.labels += [v.strip() for v in columns[schema.label]]
         if self.group:
-            self.group_codes += _code(self.groups, columns[self.at[self.group]])
-        self.images += self._images(columns, len(chunk))
-
-    def _numbers(self, name: str, column: Sequence[str], first: int) -> list[float]:
-        out = []
-        for i, text in enumerate(column):
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
-                if text.strip().lower() not in _MISSING:
-                    self.report.add(
-                        "number_unreadable", file=str(self.path), row=first + i, column=name, value=text, action="missing"
-                    )
-            else:
-                if not math.isfinite(number):
-                    if math.isinf(number):
-                        self.report.add(
-                            "number_infinite", file=str(self.path), row=first + i, column=name, value=text, action="missing"
-                        )
-                    number = math.nan
-            out.append(number)
-        return out
-
-    def _tokens(self, column: Sequence[str]) -> np.ndarray:
-        out = np.zeros((len(column), self.text_length), np.int32)
-        number = self.words.setdefault
-        for i, text in enumerate(column):
-            # Enough characters for T words of ordinary length: a 10 MB cell costs what a page does.
-            found = islice(_WORD.finditer(text[: self.text_length * _LONGEST_WORD].lower()), self.text_length)
-            ids = [number(m[0][:_LONGEST_WORD], len(self.words)) for m in found]
-            out[i, : len(ids)] = ids
-        return out
-
-    def _images(self, columns: Sequence[Sequence[str]], count: int) -> list[str]:
-        if self.schema.image:
-            return [v.strip() for v in columns[self.at[self.schema.image]]]
-        if not self.schema.image_pattern:
-            return [""] * count
-        names = self.schema.pattern_columns
-        parts = [columns[self.at[n]] for n in names]
-        pieces = re.split(r"\{[^{}]*\}", self.schema.image_pattern)
-        return ["".join(p + v.strip() for p, v in zip(pieces, (*row, ""), strict=True)) for row in zip(*parts, strict=True)]
+            self.group_codes += number_categories(columns[self.group], self.groups)
+        self.images += photo_names(schema, columns, len(chunk))
 
     def table(self, classes: tuple[str, ...], *, fixed: bool, require_label: bool) -> Table:
-        """The finished table."""
+        """The finished table; `fixed` classes are those of a trained model."""
         if not self.rows:
             raise DataError(f"{self.path}: has a header but no rows.")
         self._check_ids()
         label, classes = self._label(classes, fixed=fixed, require_label=require_label)
-        return Table(
+        table = Table(
             path=str(self.path),
             ids=np.array(self.ids, object),
             categorical=self.codes.finish(),
@@ -205,47 +165,43 @@ class _Reader:
             group=np.array(self.group_codes, np.int32) if self.group else None,
             image=np.array(self.images, object),
         )
+        if not fixed:  # a table to predict may well be one row
+            _check_columns(table, self.schema, self.report)
+        return table
 
     def _check_ids(self) -> None:
         seen: dict[str, int] = {}
         for row, name in enumerate(self.ids):
-            if seen.setdefault(name, row) != row:
-                action = f"kept; the same id is in row {seen[name] + 1}"
-                self.report.add("id_twice", file=str(self.path), row=row, column=self.schema.id, value=name, action=action)
+            place = {"file": str(self.path), "row": row, "column": self.schema.id}
+            if not name:
+                self.report.add("id_missing", **place, action="kept, without a name")
+            elif seen.setdefault(name, row) != row:
+                self.report.add("id_twice", **place, value=name, action=f"kept; the same id is in row {seen[name] + 1}")
 
     def _label(
         self, classes: tuple[str, ...], *, fixed: bool, require_label: bool
     ) -> tuple[np.ndarray | None, tuple[str, ...]]:
         if not self.labels:
             return None, classes
-        found = dict.fromkeys(v for v in self.labels if v.lower() not in _MISSING)
-        classes = classes or tuple(sorted(found, key=_label_key(found)))
-        if require_label and not fixed and len(found) < 2:
-            raise DataError(f"{self.path}: the label {self.schema.label!r} has {len(found)} class(es); a classifier needs two.")
-        index = {name: i for i, name in enumerate(classes)}
-        label = np.array([index.get(v, -1) for v in self.labels], np.int32)
-        for row in np.flatnonzero(label < 0):
-            value = self.labels[row]
-            kind = "label_missing" if value.lower() in _MISSING else "label_unknown"
-            action = "row is left out of folds and scores"
-            self.report.add(kind, file=str(self.path), row=int(row), column=self.schema.label, value=value, action=action)
-        return label, classes
+        name = self.schema.label
+        classes = classes or find_classes(self.labels)
+        label_N = number_labels(self.labels, classes, file=str(self.path), name=name, report=self.report)
+        kinds = len(np.unique(label_N[label_N >= 0]))
+        if require_label and not fixed and kinds < 2:
+            raise DataError(f"{self.path}: the label {name!r} has {kinds} class(es); a classifier needs two.")
+        return label_N, classes
 
 
-def _code(seen: dict[str, int], column: Sequence[str]) -> list[int]:
-    number = seen.setdefault
-    return [number(_category(v), len(seen)) for v in column]
-
-
-def _category(text: str) -> str:
-    """A value's name: trimmed, and a whole number written as a float ('2.0') is that number, as spreadsheets export it."""
-    text = text.strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
-
-
-def _label_key(found: dict[str, None]) -> Callable[[str], tuple]:
-    try:
-        numbers = {name: float(name) for name in found}
-    except ValueError:
-        return lambda name: (name,)
-    return lambda name: (numbers[name], name)
+def _check_columns(table: Table, schema: Schema, report: DataReport) -> None:
+    """Reports columns that say nothing, and those that are nearly a name a row."""
+    for name, values in zip(schema.categorical, table.categories, strict=True):
+        if len(values) == 1:
+            report.add("column_constant", file=table.path, column=name, value=values[0], action="kept; it says nothing")
+        elif len(values) > _MANY:
+            value, action = f"{len(values)} values", "kept; one column for each value of the training rows"
+            report.add("column_many_values", file=table.path, column=name, value=value, action=action)
+    for name, number_N in zip(schema.continuous, table.continuous.T, strict=True):
+        known = np.unique(number_N[~np.isnan(number_N)])
+        if len(known) <= 1:
+            value = f"{known[0]:g}" if len(known) else "no number"
+            report.add("column_constant", file=table.path, column=name, value=value, action="kept; it says nothing")

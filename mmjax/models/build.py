@@ -96,5 +96,6 @@ def _tower(name: str, model: ModelSettings, spec: InputSpec, dtype: jnp.dtype, a
         fast=fast_image(image.fast),
         dtype=dtype,
         axis_name=axis_name,
+        momentum=image.momentum,
         parent=None,
     )

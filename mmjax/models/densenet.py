@@ -15,8 +15,8 @@ from mmjax.models import fast_conv
 from mmjax.models.inputs import pixels
 from mmjax.models.mlp import dense_init
 
-MOMENTUM, EPSILON = 0.99, 1.001e-5
-"""Our reading: BatchNorm as in Keras' DenseNet; Flax's own defaults are 0.99 and 1e-5."""
+EPSILON = 1.001e-5
+"""Our reading: BatchNorm as in Keras' DenseNet; Flax's own default is 1e-5."""
 
 conv_init = nn.initializers.he_normal()
 """Huang et al. 2017, section 4.2: the weights of He et al. 2015."""
@@ -34,6 +34,7 @@ class DenseNet(nn.Module):
       fast: the CPU formulation.
       dtype: compute dtype; parameters and BatchNorm's statistics stay float32.
       axis_name: device axis BatchNorm averages over, or None.
+      momentum: of BatchNorm's running statistics.
     """
 
     growth: int
@@ -44,11 +45,12 @@ class DenseNet(nn.Module):
     fast: bool
     dtype: jnp.dtype
     axis_name: str | None = None
+    momentum: float = 0.99
 
     @nn.compact
     def __call__(self, image_BxHxWxC: UInt8[Array, "B H W 3"], *, train: bool) -> Float[Array, "B m"]:
         """Returns v_visual."""
-        norm = partial(NormReLU, dtype=self.dtype, axis_name=self.axis_name, fast=self.fast)
+        norm = partial(NormReLU, dtype=self.dtype, axis_name=self.axis_name, fast=self.fast, momentum=self.momentum)
         conv = partial(Conv, dtype=self.dtype, fast=self.fast)
         pool = fast_conv.max_pool if self.fast else partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME")
         x = conv(self.stem, 7, stride=2, name="stem_conv")(pixels(image_BxHxWxC, self.dtype))
@@ -105,6 +107,7 @@ class NormReLU(nn.Module):
     dtype: jnp.dtype
     axis_name: str | None
     fast: bool
+    momentum: float
 
     @nn.compact
     def __call__(self, maps: list[Array], *, train: bool) -> Float[Array, "B H W C"]:
@@ -113,11 +116,11 @@ class NormReLU(nn.Module):
         if not self.fast:
             norm = nn.BatchNorm(
                 use_running_average=not train,
-                momentum=MOMENTUM,
+                momentum=self.momentum,
                 epsilon=EPSILON,
                 dtype=self.dtype,
                 axis_name=self.axis_name if train else None,
                 name="norm",
             )
             return nn.relu(norm(jnp.concatenate(maps, axis=-1)))
-        return fast_conv.FastNorm(channels, MOMENTUM, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)
+        return fast_conv.FastNorm(channels, self.momentum, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)

@@ -29,6 +29,7 @@ FREE = (
     "data.cache",
     "data.root",
     "data.schema",  # its content is compared
+    "schema.ignore",  # says which columns are left out on purpose
     "train.checkpoint_seconds",
     "train.keep_checkpoints",
 )

@@ -1,4 +1,4 @@
-"""The benchmarks' claim is "the same network": PyTorch's twins hold our parameters and give our numbers; and the harness is fair."""
+"""The claim is "the same network": PyTorch's twins hold our parameters and give our numbers; and the harness is fair."""
 
 import json
 
@@ -159,7 +159,7 @@ def test_a_contender_that_fails_is_left_out_with_its_reason():
 def test_step_throughput_writes_what_the_report_reads(tmp_path):
     """Fails when a script's JSON and the report part ways, or facts of the machine are missing."""
     flags = f"--size tiny --cases row1 --rounds 2 --seconds 0.01 --modes eager --out {tmp_path}"
-    step_throughput.main(flags.split() + ["--no-torch"])
+    step_throughput.main([*flags.split(), "--no-torch"])
     found = json.loads((tmp_path / "step_throughput.json").read_text())
     assert {"device", "versions", "git", "date", "cores"} <= set(found["facts"])
     assert found["cases"]["row1"]["contenders"]["ours"]["step_s"]["median"] > 0

@@ -1,6 +1,6 @@
 """Five folds, data loading included, to a fixed number of epochs: ours against a straightforward PyTorch loop.
 
-  python -m benchmarks.crossval_throughput [--rows 1,2,6,8] [--rounds 1] [--out runs/bench]
+  python -m benchmarks.crossval_throughput [--rows 1,8,2,6] [--rounds 1] [--out runs/bench]
 
 Both read the same CSV file and photos and train the same number of batches in the same folds, with early stopping off; both
 validate after every epoch and predict the held-out rows. Each run is a process of its own, in turns: ours `first` (no compiled
@@ -26,7 +26,7 @@ NAME = "crossval_throughput"
 FOLDS = 5
 PLANS = {
     "tiny": {1: (300, 2, 0), 2: (200, 1, 0), 6: (120, 1, 0), 8: (120, 1, 1)},
-    "small": {1: (14993, 10, 0), 2: (2000, 2, 0), 6: (1000, 2, 0), 8: (1000, 2, 2)},
+    "small": {1: (14993, 10, 0), 2: (2000, 2, 0), 6: (800, 2, 0), 8: (800, 2, 2)},
     "paper": {1: (14993, 10, 0), 2: (14993, 2, 0), 6: (600, 2, 0), 8: (600, 2, 2)},
 }
 """Rows of the table, epochs and epochs of the autoencoder: what a few minutes allow."""
@@ -37,7 +37,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = arguments(__doc__ or "", NAME)
     parser.set_defaults(rounds=1)
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
-    parser.add_argument("--rows", default="1,2,6,8", help="of Table 1")
+    parser.add_argument("--rows", default="1,8,2,6", help="of Table 1")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

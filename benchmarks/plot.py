@@ -120,6 +120,7 @@ def _folds(axis: Axes, found: Found) -> None:
             speed = [1 / c["contenders"][name]["step_s"]["median"] for c in cases]
             axis.plot(folds, speed, "o-", color=colour, label=name.replace("torch_", "PyTorch "))
     axis.set_ylim(bottom=0)
+    axis.set_xticks(folds)
     axis.set_xlabel("folds trained together (row #1)")
     axis.set_ylabel("fold-steps a second")
     axis.legend(fontsize=8, frameon=False)

@@ -83,11 +83,13 @@ class Case:
         return self.task == "classifier" and self.row in (7, 8)
 
 
-CASES = {
-    **{f"row{r}": Case(f"row{r}", r) for r in ROWS},
-    "ae": Case("ae", 7, "autoencoder"),
-    "mmae": Case("mmae", 8, "autoencoder"),
-}
+_IN_ORDER = (
+    Case("mmae", 8, "autoencoder"),
+    *(Case(f"row{r}", r) for r in (1, 2, 3, 8, 6, 4, 5, 7)),
+    Case("ae", 7, "autoencoder"),
+)
+CASES = {case.name: case for case in _IN_ORDER}
+"""The most asked for first: a run that is short of time leaves out the last."""
 
 
 def make_settings(row: int, size: Size, *, train: dict[str, Any] | None = None, data: dict[str, Any] | None = None) -> Settings:

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, report, sizes, step_throughput
+from benchmarks import harness, report, sizes, step_throughput, synth
+from mmjax.data.report import DataReport
+from mmjax.data.table import read_table
+from mmjax.schema import Schema
 from mmjax.train.tasks import make_task
 
 TINY = sizes.SIZES["tiny"]
@@ -121,6 +124,21 @@ def _copy_densenet(image, ours, stats, put, dense):
         norm(image.norms[b], f"block_{b}_norm")
     conv(image.transitions[0], "transition_0_conv")
     dense(image.dense, ours["dense"])
+
+
+def test_the_synthetic_table_reads_as_its_schema_says(tmp_path):
+    """Fails when the table both sides train on loses a column, a photo or its texts."""
+    folder = synth.write_data(tmp_path / "data", 60, tokens=8, photo=(32, 24))
+    schema = Schema.load(folder / "schema.toml")
+    report_of_data = DataReport(strict=True)
+    table = read_table(folder / synth.TABLE, schema, text_length=8, report=report_of_data)
+    assert len(table.ids) == 60
+    assert table.categorical.shape == (60, len(synth.LEVELS))
+    assert table.continuous.shape == (60, synth.NUMBERS)
+    assert (table.words[:, 0] > 0).all()
+    assert table.label is not None
+    assert set(table.label.tolist()) <= set(range(5))
+    assert all((folder / synth.PHOTOS / name).is_file() for name in table.image)
 
 
 def test_rounds_alternate_and_ratios_are_formed_within_them():

@@ -42,13 +42,12 @@ def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
     assert run.spec is not None
     if not folds.code_width(run.settings, run.spec):
         return []
-    codes = []
     for fold in group:
-        params, _, _ = load_module(run, fold.number, "autoencoder")
-        task = run.task("autoencoder")
-        rows = np.arange(len(run.fold_N))
-        codes.append(sweep(run.settings, task, fold, params, {}, rows)["h_mm"])
-    return codes
+        if fold.number not in run.codes:  # once a fold: the search, the refit and the held-out predictions read the same codes
+            params, _, _ = load_module(run, fold.number, "autoencoder")
+            rows = np.arange(len(run.fold_N))
+            run.codes[fold.number] = sweep(run.settings, run.task("autoencoder"), fold, params, {}, rows)["h_mm"]
+    return [run.codes[fold.number] for fold in group]
 
 
 def sweep(

@@ -40,6 +40,7 @@ class Run:
     folds: list[FoldRows] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
     executors: dict[Plan, Executor] = field(default_factory=dict)
+    codes: dict[int, np.ndarray] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity."""
@@ -96,7 +97,7 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
 
 
 def prepare(run: Run, numbers: Sequence[int]) -> None:
-    """Fits (or loads) every unfinished fold's encoders and encodes the table."""
+    """Fits every fold's encoders, and encodes the table by those of the unfinished folds."""
     dataset, settings = run.dataset, run.settings
     label_N = dataset.label if settings.task == "classifier" else np.zeros(len(run.fold_N), np.int32)
     encoders, splits = [], []

@@ -15,6 +15,9 @@ petfinder() {
     mmjax train --config="configs/attention.py:petfinder_features$folds" --config.model.modalities="('tabular','text')" \
       --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features$folds/tabular_text"
   done
+  # Row 1 as early stopping leaves it, without the last training on all training rows.
+  mmjax train --config=configs/tabular.py:petfinder_features --config.train.refit=False \
+    --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features/tabular_no_refit"
 }
 
 fashion() {

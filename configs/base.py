@@ -93,7 +93,7 @@ def _fashion(config: Any) -> None:
     """128 x 128 product photos at 64 x 64, names of a few words, and a DenseNet that two cores can train.
 
     Our reading: 2 layers a block and growth 8 (SPEC: 6 and 32), 16 tokens (paper: 100), words of 100 numbers (paper: 300), at
-    most 4 epochs and 2 of the autoencoder.
+    most 4 epochs and 2 of the autoencoder, and running statistics of BatchNorm that follow a training that short (0.9).
     """
     config.data.image_size = 64
     config.data.text_length = 16
@@ -101,6 +101,7 @@ def _fashion(config: Any) -> None:
     config.model.image.growth = 8
     config.model.image.layers = (2, 2)
     config.model.image.stem = 16
+    config.model.image.momentum = 0.9
     config.train.max_epochs = 4
     config.train.patience = 2
     config.train.autoencoder_max_epochs = 2

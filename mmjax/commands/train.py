@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -15,14 +16,24 @@ def main(arguments: Sequence[str]) -> int:
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("workdir", "", "work folder; empty: runs/<config name>", flag_values=values)
+        several = "several processes train one run: "
+        flags.DEFINE_bool("distributed", False, f"{several}found from SLURM, Kubernetes, TPU, ...", flag_values=values)
+        flags.DEFINE_string("coordinator", "", f"{several}HOST:PORT of process 0", flag_values=values)
+        flags.DEFINE_integer("processes", 0, f"{several}how many", flag_values=values)
+        flags.DEFINE_integer("process", -1, f"{several}which one this is, from 0", flag_values=values)
 
     settings, values = read_flags("train", arguments, define, USAGE)
     named = next((a.split("=", 1)[1] for a in arguments if a.startswith("--config=")), "run")
     workdir = values["workdir"].value or str(Path("runs") / Path(named.split(":")[0]).stem)
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
-    from mmjax.train import crossval, runtime  # noqa: PLC0415
+    from mmjax.train import crossval, processes, runtime  # noqa: PLC0415
     from mmjax.train.results import print_summary  # noqa: PLC0415
 
     runtime.set_up()
-    print_summary(crossval.crossval(settings, workdir, runtime.say))
+    if values["distributed"].value or values["coordinator"].value:
+        given: Any = [values[name].value for name in ("coordinator", "processes", "process")]  # absl knows no types
+        processes.start(*given)
+    summary = crossval.crossval(settings, workdir, runtime.say)
+    if processes.is_primary():
+        print_summary(summary)
     return 0

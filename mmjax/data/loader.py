@@ -19,15 +19,24 @@ class DispatchSource(grain.sources.RandomAccessDataSource if hasattr(grain, "sou
     """Row numbers of every dispatch of a run; element i is a function of (seed, i) alone.
 
     Each epoch visits the rows in a fresh order drawn from (seed, epoch) and drops the remainder of less than a batch
-    (our reading); a dispatch past the fold's own number of steps is filled with the first row and never applied.
+    (our reading); a dispatch past the fold's own number of steps is filled with the first row and never applied. With
+    `share` (i, n) a batch is the i-th of n equal parts of the run's batch: what process i of n reads.
     """
 
     def __init__(
-        self, rows: Int[np.ndarray, " N"], *, batch_size: int, steps_per_dispatch: int, dispatches: int, epochs: int, seed: int
+        self,
+        rows: Int[np.ndarray, " N"],
+        *,
+        batch_size: int,
+        steps_per_dispatch: int,
+        dispatches: int,
+        epochs: int,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
     ):
         self._rows = np.ascontiguousarray(rows, dtype=np.int32)
         self._batch_size, self._steps, self._dispatches = batch_size, steps_per_dispatch, dispatches
-        self._epochs, self._seed = epochs, seed
+        self._epochs, self._seed, self._share = epochs, seed, share
         self._cached: tuple[int, np.ndarray] = (-1, self._rows)
 
     def __len__(self) -> int:
@@ -41,7 +50,8 @@ class DispatchSource(grain.sources.RandomAccessDataSource if hasattr(grain, "sou
         index = np.full(count, self._rows[0], np.int32)
         taken = order[first : min(first + count, usable)]
         index[: len(taken)] = taken
-        return index.reshape(self._steps, self._batch_size)
+        part, parts = self._share
+        return index.reshape(self._steps, parts, self._batch_size // parts)[:, part]
 
     def _order(self, epoch: int) -> np.ndarray:
         cached_epoch, order = self._cached  # one tuple, so Grain's threads read a consistent pair

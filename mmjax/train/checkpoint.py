@@ -19,11 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from mmjax.data.atomic import write_error
 from mmjax.errors import CheckpointError
 from mmjax.train.manifest import MANIFEST, REPLACED, UNFINISHED, DamagedError, discard, put_in_place, seal, tidy, verify
+from mmjax.train.processes import barrier, is_primary
 from mmjax.train.workdir import decisive
 
 ARRAYS, FORMAT, DAMAGED = "arrays", 1, ".damaged"
@@ -61,7 +61,7 @@ def save(directory: Path, step: int, tree: Any, host: dict[str, Any], fingerprin
     """
     final = directory / f"{step:08d}"
     _write(final, tree, {"step": step, "host": host, "config": fingerprint})
-    if jax.process_index() == 0:
+    if is_primary():
         older = [p for p in _checkpoints(directory) if p != final and int(p.name) < step]
         later = [p for p in _checkpoints(directory) if int(p.name) > step]
         for path in (*later, *older[: len(older) - keep + 1], *directory.glob(f"*{DAMAGED}")):
@@ -85,8 +85,9 @@ def restore(
     Raises:
       CheckpointError: all are damaged, or the newest good one is of another config or tree; nothing was restored.
     """
-    for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")}:
+    for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")} if is_primary() else ():
         tidy(directory / left)
+    barrier(f"{directory} tidied")
     damaged: list[tuple[Path, str]] = []
     for path in reversed(_checkpoints(directory)):
         try:
@@ -97,6 +98,8 @@ def restore(
         tree = _read(path, body, like, fingerprint)
         for bad, why in damaged:
             report(f"Checkpoint {bad} is damaged: {why}. It is set aside; going on from {path.name} before it.")
+            if not is_primary():
+                continue
             with suppress(OSError):  # a read-only folder can still be gone on from until the next save says so
                 bad.replace(bad.with_name(bad.name + DAMAGED))
         return body["step"], tree, body["host"]
@@ -115,7 +118,9 @@ def save_model(directory: Path, tree: Any, meta: dict[str, Any], fingerprint: st
 
 def has_model(directory: Path) -> bool:
     """Whether a module was finished there."""
-    tidy(directory)
+    if is_primary():
+        tidy(directory)
+    barrier(f"{directory} looked at")
     return (directory / MANIFEST).exists()
 
 
@@ -134,6 +139,8 @@ def load_model(directory: Path, like: Any, fingerprint: str) -> tuple[Any, dict[
 
 def remove(directory: Path) -> None:
     """Deletes a phase's checkpoints once its modules are written."""
+    if not is_primary():
+        return
     discard(directory)
     with suppress(OSError):  # the last phase takes the empty parent along
         directory.parent.rmdir()
@@ -143,19 +150,19 @@ def _write(final: Path, tree: Any, body: dict[str, Any]) -> None:
     leaves = {name: _whole(name, leaf) for name, leaf in _named(tree).items()}
     unfinished = final.with_name(final.name + UNFINISHED)
     try:
-        if jax.process_index() == 0:
+        if is_primary():
             tidy(final)
             unfinished.mkdir(parents=True)
-        _barrier(final, "made")
+        barrier(f"{final} made")
         # orbax refuses arrays without elements; shape and dtype in the manifest are all there is to them.
         full = {name: leaf for name, leaf in leaves.items() if leaf.size}
         if full:
             with _quiet():
                 _checkpointer().save((unfinished / ARRAYS).absolute(), args=ocp.args.PyTreeSave(full))
-        if jax.process_index() == 0:
+        if is_primary():
             seal(unfinished, {"format": FORMAT, **body, "tree": fingerprint(leaves)})
             put_in_place(unfinished)
-        _barrier(final, "written")
+        barrier(f"{final} written")
     except (OSError, ValueError) as error:
         # tensorstore wraps the system's error number in the text of a ValueError.
         code = re.search(r"os_error_code='(\d+)'", str(error))
@@ -226,11 +233,6 @@ def _whole(name: str, leaf: Any) -> np.ndarray:
 
 def _checkpoints(directory: Path) -> list[Path]:
     return sorted((p for p in directory.glob("*") if _STEP.fullmatch(p.name)), key=lambda p: int(p.name))
-
-
-def _barrier(path: Path, what: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"{path}:{what}")
 
 
 @cache

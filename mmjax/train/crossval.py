@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.settings import Settings
+from mmjax.train import processes
 from mmjax.train.fitting import train_task
 from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import frozen_codes, load_module, sweep
@@ -28,11 +29,12 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
       MmjaxError: bad data, config, work folder or checkpoint; see mmjax/errors.py.
     """
     workdir = Workdir(path)
-    with workdir.lock(), stop_requests() as stop:
+    with processes.primary_only(workdir.lock()), stop_requests() as stop:
         run = open_run(settings, workdir, say, stop)
         tasks = task_names(settings)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))
         left = [f for f in chosen if not (workdir.path / f"fold_{f}" / "done.json").exists()]
+        processes.barrier("the folds left are counted")
         if left:
             prepare(run, left)
             for name in tasks:
@@ -41,7 +43,9 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
                 _finish_fold(run, fold, tasks[-1])
         if len(left) < len(chosen):
             say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
-        run.dataset.report.write(workdir.path / "data_report.json")
+        if processes.is_primary():
+            run.dataset.report.write(workdir.path / "data_report.json")
+        processes.barrier("every fold is written")
         return summarise_run(settings, workdir.path, run.dataset)
 
 

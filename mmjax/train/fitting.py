@@ -10,9 +10,10 @@ import numpy as np
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
-from mmjax.train.loop import Fit, Phase, make_programs
+from mmjax.train.loop import Fit
 from mmjax.train.outputs import frozen_codes, load_module
 from mmjax.train.parallel import Executor, Plan, make_plan
+from mmjax.train.phase import Phase, make_programs
 from mmjax.train.run import Run, task_names
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
@@ -45,7 +46,7 @@ def _plan(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
     assert run.spec is not None
     file = run.workdir.path / "plan.json"
     saved = json.loads(file.read_text()) if file.exists() else {}
-    key = f"{name}:{','.join(str(f.number) for f in left)}:{jax.local_device_count()}"
+    key = f"{name}:{','.join(str(f.number) for f in left)}:{jax.device_count()}"
     if key in saved:
         return Plan(**saved[key])
     settings, task = run.settings, run.task(name)

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from mmjax.data.atomic import write_error
+from mmjax.train.processes import is_primary
 from mmjax.train.workdir import atomic_write_text
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tb"
@@ -52,6 +53,8 @@ class MetricsLog:
         Raises:
           WorkdirError: the disk is full or the folder cannot be written; no part of a line is left behind.
         """
+        if not is_primary():
+            return
         now = time.time()
         event = {"fold": fold, "phase": phase, "epoch": epoch, "step": step, **_plain(values)}
         event["time"] = {"at": round(now, 3), "session_seconds": round(now - self._started, 3)}
@@ -65,6 +68,8 @@ class MetricsLog:
 
         The fold's TensorBoard file is made anew from what is left.
         """
+        if not is_primary():
+            return
         events = list(self.events())
 
         def known(event: Event) -> bool:

@@ -6,124 +6,22 @@ log. The loader's position is saved before it advances, so a resumed run sees th
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from mmjax.data.loader import DispatchSource, Loader, evaluation_batches, gather_rows
+from mmjax.data.loader import Loader, evaluation_batches, gather_rows
 from mmjax.errors import Interrupted, NonFiniteError
-from mmjax.settings import Settings
-from mmjax.train import checkpoint
+from mmjax.train import checkpoint, processes
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import Executor
-from mmjax.train.state import TrainState, end_epoch
-from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
-from mmjax.train.tasks import Task
+from mmjax.train.phase import Phase
+from mmjax.train.state import TrainState
+from mmjax.train.steps import Sums
 
-FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
 HOST_BATCHES = 8  # evaluation batches gathered at once where the rows live on the host
-
-
-@dataclass
-class Phase:
-    """All that `fit` needs.
-
-    Attributes:
-      task: what is trained, for the padded sizes.
-      programs: the compiled steps, see `make_programs`.
-      settings: the run's settings.
-      executor: compiles and places.
-      folds: fold numbers of the group, F of them.
-      state: initial state, leading axis `executor.width`, placed.
-      rows: encoded rows, placed; only `constant` where they live on the host.
-      host: arrays of the one fold's rows where they live on the host, else None.
-      train_rows: row numbers to train on, by fold.
-      valid_rows: row numbers of the inner validation split, by fold.
-      ids: id of every row of the table, for error messages.
-      directory: where checkpoints go.
-      fingerprint: of the config; a checkpoint of another is refused.
-      refit: train for each state's own `max_epochs`, the number early stopping found before, without validating.
-    """
-
-    task: Task
-    programs: "Programs"
-    settings: Settings
-    executor: Executor
-    folds: tuple[int, ...]
-    state: TrainState
-    rows: Rows
-    host: dict[str, np.ndarray] | None
-    train_rows: Sequence[np.ndarray]
-    valid_rows: Sequence[np.ndarray]
-    ids: Sequence[str]
-    directory: Path
-    fingerprint: str
-    refit: bool = False
-    batch_size: int = 0
-    steps: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        # A fold with fewer rows than a batch trains on one smaller batch an epoch.
-        self.batch_size = min(self.settings.train.batch_size, *(len(r) for r in self.train_rows))
-        self.steps = [len(r) // self.batch_size for r in self.train_rows]
-
-    @property
-    def name(self) -> str:
-        """Name in the log."""
-        return "refit" if self.refit else self.task.name
-
-    @property
-    def dispatches(self) -> int:
-        """Dispatches of an epoch, the same for every fold of the group."""
-        return -(-max(self.steps) // self.executor.plan.steps)
-
-    def source(self, fold: int) -> DispatchSource:
-        """Batches of the group's `fold`-th fold; seeded by run, fold number and phase, so alone equals together."""
-        number = self.folds[min(fold, len(self.folds) - 1)]
-        train = self.settings.train
-        seed = int(np.random.SeedSequence([train.seed, number, self.task.name == "classifier"]).generate_state(1, np.uint64)[0])
-        return DispatchSource(
-            self.train_rows[fold],
-            batch_size=self.batch_size,
-            steps_per_dispatch=self.executor.plan.steps,
-            dispatches=self.dispatches,
-            epochs=self.task.max_epochs,
-            seed=seed,
-        )
-
-    def active(self, dispatch: int) -> np.ndarray:
-        """F x S: which steps of a dispatch are real ones of each fold."""
-        step = dispatch * self.executor.plan.steps + np.arange(self.executor.plan.steps)
-        return step[None] < np.array(self.steps)[:, None]
-
-
-class Programs(NamedTuple):
-    """Compiled once for a task and plan, whatever the number of fold groups."""
-
-    optimizer: optax.GradientTransformation
-    train: Callable
-    evaluate: Callable
-    end_epoch: Callable
-
-
-def make_programs(task: Task, executor: Executor, settings: Settings, *, refit: bool) -> Programs:
-    """The jitted steps of a task on a plan; a refit never stops early."""
-    optimizer = make_optimizer(settings.optim)
-    finish = partial(end_epoch, patience=task.max_epochs + 1 if refit else task.patience)
-    return Programs(
-        optimizer=optimizer,
-        train=executor.train(partial(train_chunk, task, optimizer, settings, executor.axis_name)),
-        evaluate=executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0)),
-        end_epoch=jax.jit(lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0),
-    )
 
 
 class Fit:
@@ -136,7 +34,8 @@ class Fit:
         executor, programs = phase.executor, phase.programs
         self.train, self.evaluate, self.end_epoch = programs.train, programs.evaluate, programs.end_epoch
         gather = gather_rows(phase.host) if phase.host is not None else None
-        self.loaders = [Loader(phase.source(f), _with_rows(gather)) for f in range(executor.width)]
+        share = jax.process_index(), jax.process_count()
+        self.loaders = [Loader(phase.source(f, share), gather) for f in range(executor.width)]
         valid = max(-(-len(r) // phase.settings.train.eval_batch_size) for r in phase.valid_rows)
         pairs = [evaluation_batches(r, phase.settings.train.eval_batch_size, valid) for r in phase.valid_rows]
         self.valid = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
@@ -165,12 +64,11 @@ class Fit:
         done = bool(np.all(jax.device_get(state.done)))
         while not done:
             self._save_if_due(state, sums, epoch, dispatch)
-            index, numbers = self._next()
-            state, chunk_sums = self.train(state, phase.rows, index, phase.active(dispatch))
+            state, chunk_sums = self.train(state, phase.rows, self._next(), phase.active(dispatch))
             sums = chunk_sums if sums is None else _add(sums, chunk_sums)
             # Looked at one dispatch late, so that the host never waits for the step it has just sent.
             halted, previous = jnp.copy(state.halted_step), pending
-            pending = (halted, numbers, epoch, dispatch)
+            pending = (halted, epoch, dispatch)
             if previous is not None:
                 self._check(*previous, state)
             dispatch += 1
@@ -182,13 +80,9 @@ class Fit:
                 sums, epoch, dispatch, pending = None, epoch + 1, 0, None
         return state
 
-    def _next(self) -> tuple[Any, np.ndarray]:
+    def _next(self) -> Any:
         parts = [next(loader) for loader in self.loaders]
-        if self.phase.host is None:
-            index = np.stack(parts)
-            return index, index
-        numbers = np.stack([p.pop("row") for p in parts])
-        return {name: np.stack([p[name] for p in parts]) for name in parts[0]}, numbers
+        return jax.tree.map(lambda *x: np.stack(x), *parts)
 
     def _finish_epoch(self, state: TrainState, sums: Sums, epoch: int) -> tuple[TrainState, bool]:
         alive = ~np.asarray(state.done)
@@ -227,7 +121,7 @@ class Fit:
         assert total is not None
         return total
 
-    def _check(self, halted: Any, numbers: np.ndarray, epoch: int, dispatch: int, state: TrainState) -> None:
+    def _check(self, halted: Any, epoch: int, dispatch: int, state: TrainState) -> None:
         bad = [i for i, step in enumerate(np.asarray(halted)[: len(self.phase.folds)]) if step >= 0]
         if not bad:
             return
@@ -235,7 +129,8 @@ class Fit:
         step = int(np.asarray(halted)[i])
         # Skipped steps cannot precede a stop, so the step's place in the dispatch follows from its number.
         place = step - epoch * phase.steps[i] - dispatch * phase.executor.plan.steps
-        ids = [str(phase.ids[r]) for r in numbers[i][min(max(place, 0), numbers.shape[1] - 1)]]
+        batches_SxB = phase.source(i)[epoch * phase.dispatches + dispatch]
+        ids = [str(phase.ids[r]) for r in batches_SxB[min(max(place, 0), len(batches_SxB) - 1)]]
         kept = phase.directory / "last_good"
         checkpoint.save_model(kept, jax.device_get(state.params), {"step": step}, phase.fingerprint)
         raise NonFiniteError(
@@ -245,8 +140,9 @@ class Fit:
         )
 
     def _save_if_due(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
-        phase, interrupted = self.phase, self.stop()
-        due = time.monotonic() - self.saved_at >= phase.settings.train.checkpoint_seconds
+        phase = self.phase
+        late = time.monotonic() - self.saved_at >= phase.settings.train.checkpoint_seconds
+        due, interrupted = processes.agree(late, self.stop())
         if (due or interrupted) and (epoch or dispatch):
             self._save(state, sums, epoch, dispatch)
             self.saved_at = time.monotonic()
@@ -295,18 +191,6 @@ class Fit:
 
     def _title(self) -> str:
         return f"fold {_names(self.phase.folds)} {self.phase.name}"
-
-
-def _with_rows(gather: Callable[[np.ndarray], Any] | None) -> Callable[[np.ndarray], Any] | None:
-    if gather is None:
-        return None
-    return lambda index: gather(index) | {"row": index}
-
-
-def _finish(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
-    # A refit has nothing to choose: its last epoch is its best.
-    value_F = jax.vmap(task.monitored)(sums) if sums else state.epoch.astype(jnp.float32)
-    return jax.vmap(finish)(state, value_F)
 
 
 _add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))

@@ -4,7 +4,8 @@ Every function here takes and returns a leading fold axis F on state, `rows.fold
 
 - `one`:   one fold on one device; the axis is squeezed away inside the compiled function.
 - `vmap`:  F folds in one batched program on one device.
-- `batch`: one fold, the batch sharded over P devices by `pmap`, gradients and BatchNorm statistics averaged.
+- `batch`: one fold, the batch sharded over P devices by `pmap`, gradients and BatchNorm statistics averaged; the only one
+  that spans processes: each holds its own devices' copy of the state and reads its own part of a batch.
 - `folds`: F folds placed on P devices by `pmap`, F / P on each.
 """
 
@@ -72,8 +73,8 @@ def make_plan(
       ConfigError: `placement=batch` with a batch that the devices do not divide.
     """
     train, modalities = settings.train, settings.model.modalities
-    available = jax.local_device_count()
-    devices = min(train.devices or available, available)
+    devices = min(train.devices or jax.device_count(), jax.device_count())
+    processes = _check_processes(settings, devices)
     # Measured on two cores (docs/RESULTS.md, fold parallelism): batched small matrix products win, because one fold's step
     # is all dispatch overhead; a batched convolution becomes a grouped one and loses, and a fold with large matrices
     # (text or pixel autoencoders) is already at the memory's speed.
@@ -90,7 +91,10 @@ def make_plan(
                 f"{devices} devices; set config.train.devices to a divisor of it."
             )
         by_fold = (
-            resident and folds > 1 and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
+            processes == 1
+            and resident
+            and folds > 1
+            and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
         )
         if by_fold:
             devices = min(devices, folds)
@@ -104,6 +108,17 @@ def make_plan(
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
     where = "rows on the device" if resident else "rows on the host, prefetched"
     return Plan(placement, together, devices, vectorise, resident, steps, f"{phase}: {why}; {where}; {steps} steps a dispatch")
+
+
+def _check_processes(settings: Settings, devices: int) -> int:
+    """Number of processes; several share every batch over all their devices."""
+    processes, everywhere, train = jax.process_count(), jax.device_count(), settings.train
+    if processes > 1 and (devices != everywhere or train.batch_size % devices or train.placement == "folds"):
+        raise ConfigError(
+            f"{processes} processes with {everywhere} devices share every batch: set config.train.batch_size to a multiple of "
+            f"{everywhere} (it is {train.batch_size}), config.train.devices to 0 and config.train.placement to auto or batch."
+        )
+    return processes
 
 
 def _steps(steps_per_epoch: int, flops: float) -> int:
@@ -128,7 +143,7 @@ class Executor:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        devices = jax.local_devices()[: plan.devices]
+        devices = jax.local_devices()[: plan.devices // jax.process_count()]
         self._mesh = Mesh(np.array(devices), (DEVICE_AXIS,))
         self._devices = devices
         self._made: dict[Any, Any] = {}
@@ -180,9 +195,11 @@ class Executor:
         return jax.jit(_over_folds(function, axes, self.plan))
 
     def _shard_batch(self, local: Callable) -> Callable:
-        devices = self.plan.devices
+        devices = len(self._devices)
+        # Over several processes pmap takes every device there is and each process hands over its own part of the batch.
+        chosen = self._devices if jax.process_count() == 1 else None
         mapped = jax.pmap(
-            local, DEVICE_AXIS, in_axes=(None, _NO_AXES, 2, None), out_axes=None, devices=self._devices, donate_argnums=0
+            local, DEVICE_AXIS, in_axes=(None, _NO_AXES, 2, None), out_axes=None, devices=chosen, donate_argnums=0
         )
 
         def split(x: Any) -> Any:  # F x S x B x ... -> F x S x P x B/P x ...

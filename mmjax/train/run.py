@@ -18,6 +18,7 @@ from mmjax.train import checkpoint, folds
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import MetricsLog
 from mmjax.train.parallel import Executor, Plan
+from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import Workdir, atomic_write_json, environment
 
@@ -84,7 +85,8 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
         label_N = np.where(dataset.usable, dataset.label if needs_label else 0, -1)
         group_N = dataset.group if settings.cv.group else None
         fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, report=report)
-        save_folds(fold_file, dataset.table.ids, fold_N)
+        if is_primary():
+            save_folds(fold_file, dataset.table.ids, fold_N)
     for line in report.summary_lines():
         say(line)
     fingerprint = run_fingerprint(settings, dataset.schema)
@@ -119,7 +121,8 @@ def prepare(run: Run, numbers: Sequence[int]) -> None:
     atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
-        fitted.save(run.workdir.path / f"fold_{number}" / "encoders.json")
+        if is_primary():
+            fitted.save(run.workdir.path / f"fold_{number}" / "encoders.json")
         constant = folds.constants(settings, run.spec, fitted.spec, label_N, train)
         arrays = fitted.encode(dataset)
         run.folds.append(FoldRows(number, fitted, arrays, train, valid, test, constant))

@@ -23,5 +23,6 @@ def set_up() -> None:
 
 
 def say(line: str) -> None:
-    """Prints a line at once, so that a log file shows it before the next long step."""
-    print(line, flush=True)
+    """Prints a line at once, so that a log file shows it before the next long step; with several processes the first speaks."""
+    if jax.process_index() == 0:
+        print(line, flush=True)

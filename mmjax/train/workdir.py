@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmjax.data.atomic import write_bytes as atomic_write_bytes
+from mmjax.data import atomic
 from mmjax.data.atomic import write_error
-from mmjax.data.atomic import write_json as atomic_write_json
-from mmjax.data.atomic import write_text as atomic_write_text
 from mmjax.errors import WorkdirError
 from mmjax.settings import Settings
 from mmjax.train.environment import environment
+from mmjax.train.processes import is_primary
 
 __all__ = ["Workdir", "atomic_write_bytes", "atomic_write_json", "atomic_write_text", "decisive", "environment"]
 
@@ -58,6 +57,23 @@ def decisive(config: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(config))  # tuples become lists, as they do in config.json
     walk(plain | ({"schema": tomllib.loads(schema)} if isinstance(schema, str) else {}), "")
     return flat
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """`mmjax.data.atomic.write_bytes`, by process 0 alone."""
+    if is_primary():
+        atomic.write_bytes(path, content)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """`atomic_write_bytes` of UTF-8 text."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """`mmjax.data.atomic.write_json`, by process 0 alone."""
+    if is_primary():
+        atomic.write_json(path, value)
 
 
 class Workdir:

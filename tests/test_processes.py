@@ -1,0 +1,104 @@
+"""Two processes of two devices give what one process of four gives, also when they are stopped and go on."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmjax.data.loader import DispatchSource
+from mmjax.errors import ConfigError
+from mmjax.train import processes
+from tests import killing
+
+OPTIONS = [
+    "--config=configs/attention.py",
+    "--config.model.modalities=('tabular','image')",  # BatchNorm and dropout, both of the whole batch
+    "--config.model.image.layers=(1,1)",
+    "--config.data.planted_rows=160",
+    "--config.data.image_size=16",
+    "--config.cv.folds=2",
+    "--config.cv.only=(0,)",
+    "--config.train.max_epochs=4",
+    "--config.train.steps_per_dispatch=1",
+    "--config.train.placement=batch",
+    "--config.train.resident=host",
+]
+
+
+def launch(workdir: Path, cache: Path, compiled: Path, *, devices: int, count: int) -> list[subprocess.Popen]:
+    """`count` processes of one run, with `devices` virtual devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    started = []
+    for process in range(count):
+        joined = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"] if count > 1 else []
+        command = [sys.executable, "train.py", f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={cache}", *joined]
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"}
+        env = killing.environment(compiled) | flags
+        started.append(
+            subprocess.Popen(
+                command, cwd=killing.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+            )
+        )
+    return started
+
+
+def finish(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """Exit code and output of each."""
+    outs = [process.communicate(timeout=300)[0] for process in started]
+    return [(process.returncode, out) for process, out in zip(started, outs, strict=True)]
+
+
+def losses(workdir: Path) -> np.ndarray:
+    """Training and validation numbers of every epoch."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return np.array([[e["train"]["loss"], e["valid"]["loss"], e["valid"]["accuracy"], e["step"]] for e in lines])
+
+
+def test_two_processes_equal_one_stopped_or_not(tmp_path: Path):
+    compiled, cache = tmp_path / "compiled", tmp_path / "cache"
+    ((code, out),) = finish(launch(tmp_path / "one", cache, compiled, devices=4, count=1))
+    assert code == 0, out
+    assert "sharded over 4 devices" in out
+
+    # A signal that reaches the second process alone stops both, after the same step.
+    pair = launch(tmp_path / "two", cache, compiled, devices=2, count=2)
+    assert pair[0].stdout is not None
+    for line in pair[0].stdout:
+        if "classifier epoch 1" in line:
+            pair[1].send_signal(signal.SIGTERM)
+            break
+    stopped = finish(pair)
+    assert [code for code, _ in stopped] == [75, 75], stopped
+    assert list((tmp_path / "two" / "checkpoints").glob("*/0*/arrays")), "saved by process 0"
+
+    ended = finish(launch(tmp_path / "two", cache, compiled, devices=2, count=2))
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert "Going on with fold 0" in ended[0][1]
+    assert "epoch" not in ended[1][1], "the second process is silent"
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), atol=1e-5, rtol=1e-5)
+    one, two = (json.loads((tmp_path / n / "summary.json").read_text())["mean"] for n in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-4)
+    assert not (tmp_path / "two" / "checkpoints").exists()
+
+
+def test_batches_of_processes_join_to_the_runs_batch():
+    def source(share: tuple[int, int]) -> DispatchSource:
+        return DispatchSource(np.arange(50), batch_size=8, steps_per_dispatch=2, dispatches=3, epochs=2, seed=7, share=share)
+
+    for i in range(6):
+        parts = [source((p, 4))[i] for p in range(4)]
+        assert {p.shape for p in parts} == {(2, 2)}
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), source((0, 1))[i])
+
+
+@pytest.mark.parametrize(("count", "process"), [(0, 0), (2, 2), (2, -1)])
+def test_wrong_flags_are_named(count: int, process: int):
+    with pytest.raises(ConfigError, match="--processes=N"):
+        processes.start("localhost:1", count, process)

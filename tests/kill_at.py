@@ -1,4 +1,4 @@
-"""Runs `train.py` and kills itself (SIGKILL) at the n-th rename, sync or memory-map flush: `kill_at.py N train-arguments...`.
+"""Runs a command and kills itself (SIGKILL) at its n-th rename or sync: `kill_at.py N [reproduce] arguments...`.
 
 Every durable write of a run ends in one of these calls, so walking N over all of them is killing it in every place where a
 file could be torn: in a checkpoint, between folds, while photos are cached, while the summary is written. N = 0 never kills and
@@ -29,6 +29,6 @@ for name in ("rename", "replace", "fsync", "ftruncate"):
 
 from mmjax.cli import main
 
-code = main(["train", *arguments])
+code = main(arguments if arguments[0] == "reproduce" else ["train", *arguments])
 print(f"durable calls: {calls}")
 sys.exit(code)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmjax.data.planted import write_planted
 from mmjax.errors import Interrupted
 from mmjax.train import crossval as crossval_module
 from mmjax.train.crossval import crossval
@@ -65,6 +66,37 @@ def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
     summary = crossval(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)
     assert summary["folds_finished"] == 2
     assert (tmp_path / "fold_0" / "autoencoder").exists() == (mode != "joint")
+
+
+def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
+    """Every row stays, at its place; a broken photo is absent, weighs nothing in attention, and is in data_report.json."""
+    write_planted(tmp_path / "planted", rows=240, seed=0)
+    photos = sorted((tmp_path / "planted" / "photos").iterdir())
+    broken = photos[::2]
+    for i, photo in enumerate(broken):
+        whole = photo.read_bytes()
+        photo.write_bytes((whole[: len(whole) // 2], b"", b"not a photo", whole[:2] + bytes(len(whole)))[i % 4])
+    settings = shrunken(
+        "attention",
+        cache,
+        "table",
+        data__root=str(tmp_path / "planted"),
+        data__table="parcels.csv",
+        data__schema="schema.toml",
+        data__image_size=16,
+        data__text_length=16,
+    )
+    summary = crossval(settings, tmp_path / "run", quiet)
+    table = pd.read_csv(tmp_path / "planted" / "parcels.csv", dtype=str, keep_default_na=False)
+    predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
+    assert predictions["id"].tolist() == table["parcel"].tolist()
+    assert predictions["label"].tolist() == table["route"].tolist()
+    absent = table["photo"].isin([p.name for p in broken]) | table["photo"].eq("")
+    assert predictions["attention_image"].astype(float).eq(0).tolist() == absent.tolist()
+    report = json.loads((tmp_path / "run" / "data_report.json").read_text())
+    assert report["counts"]["image_broken"] == len(broken)
+    assert {e["file"] for e in report["entries"]["image_broken"]} == {p.name for p in broken}
+    assert 0 < summary["mean"]["accuracy"] < 1
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

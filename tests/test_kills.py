@@ -1,10 +1,12 @@
 """Nothing is lost: kills at every durable write and at random moments end in the same bytes as an uninterrupted run."""
 
+import json
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,49 @@ def test_sigterm_saves_and_says_where(whole: tuple[dict[str, str], int], compile
     assert killing.digest(tmp_path / "run") == expected
 
 
+REPRODUCE = ["reproduce", "table1", "--rows=1"]
+REPORT_CALLS = 9
+"""Durable calls of a report's three files: each is synced, renamed, and its folder synced."""
+
+
+def reproduced(folder: Path) -> dict[str, Any]:
+    """What a report says, without clocks and places."""
+    report = json.loads((folder / "report.json").read_text())
+    rows = [{k: v for k, v in row.items() if k not in ("seconds", "workdir")} for row in report["rows"]]
+    lines = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("| #")]
+    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+    return {"rows": rows, "pairs": report["pairs"], "lines": lines}
+
+
+def report_killed(folder: Path, compiled: Path, before_the_end: list[int]) -> tuple[int, int]:
+    """Kills `mmjax reproduce` that many durable calls before its last; how many kills, and how many reports differed."""
+    options = [*killing.TINY, f"--config.data.cache={folder / 'cache'}"]
+    out = killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "whole", options, compiled)
+    calls, expected, different = int(out.split("durable calls: ")[1]), reproduced(folder / "whole"), 0
+    for back in before_the_end:
+        run = folder / str(back)
+        process = killing.start(["tests/kill_at.py", str(calls - back), *REPRODUCE], run, options, compiled)
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, out
+        assert (run / "row1" / "summary.json").exists(), "killed after training, in the report"
+        killing.finish(["tests/kill_at.py", "0", *REPRODUCE], run, options, compiled)
+        different += reproduced(run) != expected
+    return len(before_the_end), different
+
+
+def test_killed_while_a_report_is_written(compiled: Path, tmp_path: Path):
+    """Short form: as the plot gets its name, between report.json and report.md."""
+    assert report_killed(tmp_path, compiled, [4]) == (1, 0)
+
+
+@pytest.mark.faults
+def test_killed_at_every_write_of_a_report(compiled: Path, tmp_path: Path):
+    """Long form: every durable call of a report."""
+    kills, different = report_killed(tmp_path, compiled, list(range(REPORT_CALLS)))
+    print(f"{kills} kills while a report was written, {different} differences")
+    assert different == 0
+
+
 @pytest.mark.faults
 def test_kills_at_every_durable_write(whole: tuple[dict[str, str], int], compiled: Path, tmp_path: Path):
     """Long form: a run of its own for each of forty places spread over all of them."""
@@ -91,7 +136,7 @@ def test_a_hundred_random_kills(whole: tuple[dict[str, str], int], compiled: Pat
     "config",
     [
         "--config=configs/attention.py:fashion",
-        "--config=configs/tabular.py:petfinder",
+        "--config=configs/attention.py:petfinder_features",
     ],
 )
 def test_twenty_kills_on_real_data(config: str, data_root: Path, compiled: Path, tmp_path: Path):
@@ -99,7 +144,7 @@ def test_twenty_kills_on_real_data(config: str, data_root: Path, compiled: Path,
     name = config.split(":")[1]
     options = [
         config,
-        f"--config.data.root={data_root / name}",
+        f"--config.data.root={data_root / name.removesuffix('_features')}",
         f"--config.data.cache={tmp_path / 'cache'}",
         "--config.data.max_rows=1500",
         "--config.train.max_epochs=3",

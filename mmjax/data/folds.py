@@ -3,6 +3,7 @@
 import csv
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ def make_folds(
     group_N: Int[np.ndarray, " N"] | None = None,
     report: DataReport | None = None,
     path: str = "table",
+    classes: Sequence[str] = (),
 ) -> Int[np.ndarray, " N"]:
     """Fold number of every row, -1 for a row without a label.
 
@@ -34,6 +36,7 @@ def make_folds(
       group_N: group numbers; None: stratified folds of single rows.
       report: told of a class with fewer rows than folds and of a fold with one class.
       path: the table's, for messages.
+      classes: names of the classes, for messages.
 
     Raises:
       DataError: fewer rows or groups than folds.
@@ -58,7 +61,7 @@ def make_folds(
     for number, held_out in enumerate(splits):
         fold_N[rows[held_out]] = number
     if report is not None:
-        _look(label_N, fold_N, folds, report, path)
+        _look(label_N, fold_N, folds, report, path, classes)
     return fold_N
 
 
@@ -75,10 +78,10 @@ def _unstratified(unit_n: np.ndarray, folds: int, seed: int) -> list[np.ndarray]
     return [np.flatnonzero(fold_n == number) for number in range(folds)]
 
 
-def _look(label_N: np.ndarray, fold_N: np.ndarray, folds: int, report: DataReport, path: str) -> None:
+def _look(label_N: np.ndarray, fold_N: np.ndarray, folds: int, report: DataReport, path: str, classes: Sequence[str]) -> None:
     counts = np.bincount(label_N[label_N >= 0])
     for index in np.flatnonzero((counts > 0) & (counts < folds)):
-        value = f"class {index}: {counts[index]} rows"
+        value = f"class {classes[int(index)] if classes else index}: {counts[index]} rows"
         report.add("class_small", file=path, value=value, action=f"fewer rows than {folds} folds: some folds hold none of it")
     for number in range(folds) if np.count_nonzero(counts) > 1 else ():
         if len(np.unique(label_N[fold_N == number])) == 1:

@@ -207,6 +207,14 @@ class Progress:
             self._said = now
             self._say(f"{self._title}: {100 * self._done // max(self._total, 1)} %, at most {self._left(now)} left")
 
+    def reach(self, title: str, done: int, total: int) -> None:
+        """Starts at its first call, moves to `done` of `total`, and finishes there."""
+        if title != self._title:
+            self.start(title, total)
+        self.advance(done - self._done)
+        if done >= total:
+            self.finish()
+
     def note(self, line: str) -> None:
         """Prints a line, the end of an epoch for one; above the bar where there is one."""
         self._said = time.monotonic()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmjax.schema import Schema
 from mmjax.settings import Settings
 from mmjax.train import checkpoint, folds
 from mmjax.train.folds import FoldRows
-from mmjax.train.log import MetricsLog
+from mmjax.train.log import MetricsLog, Progress
 from mmjax.train.parallel import Executor, Plan
 from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
@@ -75,7 +76,13 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
     report = DataReport(strict=settings.data.strict)
     needs_label = settings.task == "classifier"
     dataset = open_dataset(
-        settings.data, settings.model.modalities, group=settings.cv.group, require_label=needs_label, report=report, say=say
+        settings.data,
+        settings.model.modalities,
+        group=settings.cv.group,
+        require_label=needs_label,
+        report=report,
+        progress=partial(Progress(say).reach, "reading photos"),
+        say=say,
     )
     workdir.open_run(settings, dataset.schema.dumps(), environment())
     fold_file = workdir.path / "folds.csv"
@@ -84,7 +91,15 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
     else:
         label_N = np.where(dataset.usable, dataset.label if needs_label else 0, -1)
         group_N = dataset.group if settings.cv.group else None
-        fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, report=report)
+        fold_N = make_folds(
+            label_N,
+            folds=settings.cv.folds,
+            seed=settings.cv.seed,
+            group_N=group_N,
+            report=report,
+            path=str(dataset.table.path),
+            classes=dataset.table.classes if needs_label else (),
+        )
         if is_primary():
             save_folds(fold_file, dataset.table.ids, fold_N)
     for line in report.summary_lines():

@@ -84,6 +84,7 @@ class AutoencoderSettings:
     hidden: int = 512  # paper
     code: int = 64  # paper: k
     weights: dict[str, float] = field(default_factory=dict)  # paper: alpha = beta = gamma; missing key: 1
+    code_norm: str = "none"  # paper: the code as it is; our reading: rms divides a row's h_mm by its root mean square
     joint_weight: float = 1.0  # our reading: lambda of cross-entropy + lambda * reconstruction
     train_table: bool = False  # our reading: the text target's table is frozen; True: trainable with stop-gradient target
 
@@ -207,6 +208,7 @@ _CHOICES = {
     "model.fusion": ("none", "concatenate", "attention"),
     "model.autoencoder.kind": ("none", "independent", "mmae"),
     "model.autoencoder.mode": ("frozen", "finetune", "joint"),
+    "model.autoencoder.code_norm": ("none", "rms"),
     "model.image.fast": ("auto", "on", "off"),
     "optim.schedule": ("constant", "cosine", "linear"),
     "optim.class_weights": ("none", "balanced"),

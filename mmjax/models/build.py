@@ -37,6 +37,7 @@ def build_classifier(
         towers={n: _tower(n, model, spec, jnp.dtype(dtype), axis_name) for n in spec.modalities},
         codes=codes,
         coder=build_autoencoder(model, spec, dtype=dtype) if codes in ("encoder", "joint") else None,
+        code_norm=auto.code_norm,
         dtype=jnp.dtype(dtype),
     )
 

@@ -1,5 +1,6 @@
 """Attention-based multi-modal classifier (paper, section 3.2, equations 8 to 11)."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -20,6 +21,7 @@ class MultiModalClassifier(nn.Module):
       towers: by modality, an unbound tower: vector, ids or pixels -> v_i of m numbers.
       codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `coder`) | joint (and its reconstruction).
       coder: unbound autoencoder for codes encoder and joint; its parameters lie under `autoencoder`.
+      code_norm: none | rms: how h_mm stands beside the towers, see `unit_rms`.
       dtype: compute dtype; logits are float32.
     """
 
@@ -28,6 +30,7 @@ class MultiModalClassifier(nn.Module):
     towers: dict[str, nn.Module]
     codes: str
     coder: MultiModalAutoencoder | None
+    code_norm: str
     dtype: jnp.dtype
 
     @nn.compact
@@ -50,7 +53,10 @@ class MultiModalClassifier(nn.Module):
         else:
             weight_BxM = masked_softmax(jnp.zeros(present_BxM.shape, jnp.float32), present_BxM)
         out: dict = {"attention": weight_BxM, "v": v}
-        parts = [v_BxMxm.reshape(len(v_BxMxm), -1), *self._codes(batch, out, train=train)]
+        codes = self._codes(batch, out, train=train)
+        if self.code_norm == "rms":
+            codes = [unit_rms(h_mm) for h_mm in codes]
+        parts = [v_BxMxm.reshape(len(v_BxMxm), -1), *codes]
         h = jnp.concatenate([p.astype(self.dtype) for p in parts], axis=-1)
         logits = nn.Dense(len(self.spec.classes), dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
         return logits.astype(jnp.float32), out
@@ -72,3 +78,12 @@ class MultiModalClassifier(nn.Module):
         if self.codes == "joint":
             out["reconstruction"] = result
         return [result["h_mm"]]
+
+
+def unit_rms(h_BxD: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """Each row over its root mean square (Zhang and Sennrich 2019, without a gain); a row of zeros stays zero.
+
+    A code is a ReLU output that nothing bounds: its size is what reconstruction happened to need, while v̂ lies near 1.
+    """
+    square_Bx1 = jnp.mean(jnp.square(h_BxD.astype(jnp.float32)), axis=-1, keepdims=True)
+    return h_BxD * jax.lax.rsqrt(square_Bx1 + 1e-6)

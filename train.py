@@ -3,6 +3,7 @@
 import sys
 
 from mmjax.cli import main
+from mmjax.train.ahead import leave
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(leave(main(["train", *sys.argv[1:]])))

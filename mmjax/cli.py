@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from mmjax.errors import ConfigError, MmjaxError
+from mmjax.train.ahead import leave
 
 COMMANDS = {
     "train": ("mmjax.commands.train", "trains and cross-validates a config; goes on with an existing work folder"),
@@ -40,5 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
+def entry() -> int:
+    """The console script: `main`, then out of the process even while steps are still being compiled."""
+    return leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

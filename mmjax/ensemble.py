@@ -20,10 +20,9 @@ from mmjax.data.encode import FoldEncoders
 from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
-from mmjax.shapes import blank_batch
-from mmjax.train import checkpoint, folds, outputs, run
+from mmjax.train import folds, outputs, run
 from mmjax.train.folds import FoldRows
-from mmjax.train.loop import HOST_BATCHES
+from mmjax.train.phase import HOST_BATCHES
 from mmjax.train.results import finished, fold_metrics, probabilities
 from mmjax.train.tasks import Task, make_task
 
@@ -173,7 +172,7 @@ class Ensemble:
         fold = self._rows(member, dataset, rows)
         *before, last = run.task_names(self.settings)
         codes = None
-        if before and folds.code_width(self.settings, self.spec):
+        if before and self._task(last).code_width:
             everything = np.arange(len(dataset.table.ids))
             auto = modules["autoencoder"]
             codes = outputs.sweep(settings, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
@@ -192,10 +191,8 @@ class Ensemble:
     def _restore(self, folder: Path, fingerprint: str) -> Modules:
         modules: Modules = {}
         for name in run.task_names(self.settings):
-            width = folds.code_width(self.settings, self.spec) if name == "classifier" else 0
-            shapes = jax.eval_shape(self._task(name).init, jax.random.key(0), blank_batch(self.spec, 2, width))
-            like = {"params": shapes[0], "batch_stats": shapes[1]}
-            modules[name], _ = checkpoint.load_model(folder / name, like, fingerprint)
+            params, batch_stats, _ = outputs.load_variables(self._task(name), folder / name, fingerprint)
+            modules[name] = {"params": params, "batch_stats": batch_stats}
         return modules
 
 

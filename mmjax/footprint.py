@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from mmjax.batch import InputSpec
 from mmjax.settings import Settings
-from mmjax.shapes import blank_batch
-from mmjax.train import fitting, folds, run
+from mmjax.shapes import blank_batch, blank_rows, tree_bytes
+from mmjax.train import run
+from mmjax.train.fitting import rule_of, step_flops
 from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import Plan, make_plan
+from mmjax.train.parallel import Plan
 from mmjax.train.tasks import Task, make_task
 
 
@@ -43,7 +43,7 @@ class Footprint:
         return sum(self.parameters.values())
 
     @property
-    def total_bytes(self) -> int:
+    def totaltree_bytes(self) -> int:
         """On one device: the folds that train together there, and their rows where they lie there."""
         plan = self.plan
         together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, 1)
@@ -70,34 +70,21 @@ def footprints(settings: Settings, spec: InputSpec, rows: int) -> list[Footprint
 def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Footprint:
     task = make_task(name, settings, spec)
     size = settings.train.batch_size
-    width = folds.code_width(settings, spec) if name == "classifier" else 0
-    batch = blank_batch(spec, size, width)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    shapes = jax.eval_shape(task.init, key, batch)
-    params, batch_stats = shapes
+    batch = blank_batch(spec, size, task.code_width)
+    params, batch_stats = task.variables
     optimizer_state = jax.eval_shape(make_optimizer(settings.optim).init, params)
     held = {
-        "parameters": _bytes(params),
-        "gradients": _bytes(params),
-        "RMSprop": _bytes(optimizer_state),
-        "best so far": _bytes((params, batch_stats)),
-        "BatchNorm": _bytes(batch_stats),
-        "activations": _saved_bytes(task, params, batch_stats, batch, key),
+        "parameters": tree_bytes(params),
+        "gradients": tree_bytes(params),
+        "RMSprop": tree_bytes(optimizer_state),
+        "best so far": tree_bytes((params, batch_stats)),
+        "BatchNorm": tree_bytes(batch_stats),
+        "activations": _saved_bytes(task, batch),
     }
-    one_row = {k: v for k, v in blank_batch(spec, 1, width).items() if k != "weight" and not k.endswith("_weight")}
-    rows_bytes = rows * _bytes(one_row)
     trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
-    flops = fitting.step_flops(task, shapes, batch, size)
-    plan = make_plan(
-        settings,
-        phase=name,
-        folds=len(settings.cv.only) or settings.cv.folds,
-        steps_per_epoch=max(1, int(trained) // size),
-        step_flops=flops,
-        row_bytes=rows_bytes,
-        state_bytes=4 * _bytes(params),
-    )
-    return Footprint(name, _by_module(params), flops, held, rows_bytes, plan)
+    plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
+    rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
+    return Footprint(name, _by_module(params), step_flops(task, size), held, rows_bytes, plan)
 
 
 def _by_module(params: Mapping[str, Any]) -> dict[str, int]:
@@ -111,7 +98,7 @@ def _by_module(params: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _saved_bytes(task: Task, params: Any, batch_stats: Any, batch: Any, key: Any) -> int:
+def _saved_bytes(task: Task, batch: Any) -> int:
     """Bytes that the forward pass keeps for the backward one: what `jax.vjp` saves and was not an argument.
 
     XLA may keep less (it computes some of it again) or, in passing, more.
@@ -124,11 +111,8 @@ def _saved_bytes(task: Task, params: Any, batch_stats: Any, batch: Any, key: Any
 
         return jax.tree.leaves(jax.vjp(loss, params)[1])
 
-    jaxpr = jax.make_jaxpr(kept)(params, batch_stats, batch, key).jaxpr
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, key).jaxpr
     given = {id(v) for v in jaxpr.invars}
     saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
-    return _bytes(list(saved.values()))
-
-
-def _bytes(tree: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return tree_bytes(list(saved.values()))

@@ -7,8 +7,10 @@ import numpy as np
 
 from mmjax.batch import InputSpec
 
+Shapes = dict[str, jax.ShapeDtypeStruct]
 
-def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> dict[str, jax.ShapeDtypeStruct]:
+
+def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
     """Shapes of a batch of the sizes in `spec` (mmjax/batch.py), constants included: enough to build a module by `eval_shape`.
 
     Args:
@@ -16,6 +18,12 @@ def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> dict[str, ja
       rows: B.
       code_width: length of h_mm where a frozen autoencoder gives it, else 0.
     """
+    weight = {"weight": jax.ShapeDtypeStruct((rows,), np.float32)}
+    return blank_rows(spec, rows, code_width) | weight | blank_constants(spec)
+
+
+def blank_rows(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
+    """The part of a batch that encoders and a frozen autoencoder make: what is kept of every row of the table."""
     sizes: dict[str, tuple[tuple[int, ...], Any]] = {
         "tabular_id": ((spec.groups,), np.int32),
         "tabular_number": ((spec.numbers,), np.float32),
@@ -27,12 +35,20 @@ def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> dict[str, ja
     owner = {"tabular_id": "tabular", "tabular_number": "tabular", "codes": "codes" if code_width else ""}
     held = (*spec.modalities, "codes")
     batch = {k: jax.ShapeDtypeStruct((rows, *s), d) for k, (s, d) in sizes.items() if owner.get(k, k) in held}
-    batch |= {
+    return batch | {
         "present": jax.ShapeDtypeStruct((rows, len(spec.modalities)), bool),
         "label": jax.ShapeDtypeStruct((rows,), np.int32),
-        "weight": jax.ShapeDtypeStruct((rows,), np.float32),
-        "class_weight": jax.ShapeDtypeStruct((len(spec.classes),), np.float32),
     }
+
+
+def blank_constants(spec: InputSpec) -> Shapes:
+    """The part of a batch that has no row axis: class weights, and where there is a table which of its columns are real."""
+    constants = {"class_weight": jax.ShapeDtypeStruct((len(spec.classes),), np.float32)}
     if spec.tabular:
-        batch["tabular_column_weight"] = jax.ShapeDtypeStruct((spec.tabular,), np.float32)
-    return batch
+        constants["tabular_column_weight"] = jax.ShapeDtypeStruct((spec.tabular,), np.float32)
+    return constants
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of a tree's arrays, or of the arrays its shapes stand for."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -33,6 +33,8 @@ def read_flags(
       ConfigError: no config, a file that is not one, an unknown flag or key, or a value of the wrong type.
     """
     values = flags.FlagValues()
+    # ml_collections wants the file before what changes its values; a person may type them in any order.
+    arguments = sorted(arguments, key=lambda a: not a.startswith("--config="))
     line = [command, *arguments]
     # Overrides are found in `line`, not in sys.argv: reproduce reads configs its own command line does not name.
     config_flags.DEFINE_config_file("config", None, "config file, with :variant", flag_values=values, sys_argv=line)

@@ -11,8 +11,9 @@ from mmjax.train import processes
 from mmjax.train.fitting import train_task
 from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import frozen_codes, load_module, sweep
+from mmjax.train.precompile import compile_ahead
 from mmjax.train.results import summarise_run, write_fold
-from mmjax.train.run import Run, Say, open_run, prepare, task_names
+from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, task_names
 from mmjax.train.signals import stop_requests
 from mmjax.train.workdir import Workdir
 
@@ -36,9 +37,14 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         left = [f for f in chosen if not (workdir.path / f"fold_{f}" / "done.json").exists()]
         processes.barrier("the folds left are counted")
         if left:
-            prepare(run, left)
-            for name in tasks:
-                train_task(run, name)
+            fit_folds(run, left)
+            try:
+                compile_ahead(run)
+                encode_folds(run)
+                for name in tasks:
+                    train_task(run, name)
+            finally:
+                run.ahead.stop()
             for fold in run.folds:
                 _finish_fold(run, fold, tasks[-1])
         if len(left) < len(chosen):

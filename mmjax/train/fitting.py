@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
+from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
@@ -28,61 +28,84 @@ def train_task(run: Run, name: str) -> None:
         _train_folds(run, name, name)
 
 
+def folds_left(run: Run, target: str) -> list[FoldRows]:
+    """The run's folds that have no finished module of that name yet."""
+    return [f for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))]
+
+
 def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> None:
-    left = [f for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))]
+    left = folds_left(run, target)
     if not left:
         return
-    assert run.spec is not None
-    plan = _plan(run, name, left)
+    plan = plan_folds(run, name, left)
     run.say(plan.why)
-    executor = run.executors.setdefault(plan, Executor(plan))
-    task = make_task(name, run.settings, run.spec, executor.axis_name) if executor.axis_name else run.task(name)
+    executor, task = executor_of(run, name, plan)
+    run.ahead.wait((task, plan), run.stop)
     for at in range(0, len(left), plan.folds):
         _train_group(run, task, executor, left[at : at + plan.folds], target, refit=refit)
 
 
-def _plan(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
-    """The saved plan of a resumed run, or the rule's."""
+def executor_of(run: Run, name: str, plan: Plan) -> tuple[Executor, Task]:
+    """The plan's executor and the task it trains, one object each a run, so that each program compiles once."""
     assert run.spec is not None
+    executor = run.executors.setdefault(plan, Executor(plan))
+    axis = executor.axis_name
+    task = executor.once(name, lambda: make_task(name, run.settings, run.spec, axis)) if axis else run.task(name)  # type: ignore[arg-type]
+    return executor, task
+
+
+def plan_folds(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
+    """The saved plan of a resumed run, or the rule's."""
     file = run.workdir.path / "plan.json"
     saved = json.loads(file.read_text()) if file.exists() else {}
     key = f"{name}:{','.join(str(f.number) for f in left)}:{jax.device_count()}"
     if key in saved:
         return Plan(**saved[key])
-    settings, task = run.settings, run.task(name)
-    batch = settings.train.batch_size
-    width = folds.code_width(settings, run.spec) if name == "classifier" else 0
-    example = folds.example_batch(left[0], run.spec, width)
-    shapes = jax.eval_shape(task.init, jax.random.key(0), example)
-    parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
-    plan = make_plan(
-        settings,
-        phase=name,
-        folds=len(left),
-        steps_per_epoch=max(1, max(len(f.train_rows) for f in left) // batch),
-        step_flops=step_flops(task, shapes, example, batch),
-        row_bytes=left[0].bytes,
-        state_bytes=parameters * 4 * 4,  # parameters, gradient, running square, best so far
-    )
+    trained = max(len(f.train_rows) for f in left)
+    plan = rule_of(run.task(name), folds=len(left), train_rows=trained, rows=len(run.fold_N))
     atomic_write_json(file, saved | {key: plan.to_dict()})
     return plan
 
 
-def step_flops(task: Task, shapes: Any, example: Any, batch_size: int) -> float:
+def rule_of(task: Task, *, folds: int, train_rows: int, rows: int) -> Plan:
+    """`make_plan` for a task's sizes.
+
+    Args:
+      task: what is to be trained.
+      folds: how many of them.
+      train_rows: of the largest.
+      rows: of the whole table.
+    """
+    batch = task.settings.train.batch_size
+    one_row = blank_rows(task.spec, 1, task.code_width)
+    return make_plan(
+        task.settings,
+        phase=task.name,
+        folds=folds,
+        steps_per_epoch=max(1, train_rows // batch),
+        step_flops=step_flops(task, batch),
+        row_bytes=rows * tree_bytes(one_row),
+        state_bytes=4 * tree_bytes(task.variables[0]),  # parameters, gradient, running square, best so far
+    )
+
+
+def step_flops(task: Task, batch_size: int) -> float:
     """Floating-point operations of one training step: XLA's count of a forward pass, three times (forward and two backward)."""
-    constant = ("class_weight", "tabular_column_weight")
-    like = {
-        k: jax.ShapeDtypeStruct(v.shape if k in constant else (batch_size, *v.shape[1:]), v.dtype) for k, v in example.items()
-    }
-    lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*shapes, like)
+    batch = blank_batch(task.spec, batch_size, task.code_width)
+    lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*task.variables, batch)
     cost = lowered.cost_analysis() or {}
     return 3.0 * float(cost.get("flops", 0.0))
+
+
+def eval_batches(run: Run) -> int:
+    """E, batches of the largest inner validation split: padding all to it gives every fold one shape."""
+    return max(-(-len(f.valid_rows) // run.settings.train.eval_batch_size) for f in run.folds)
 
 
 def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows], target: str, *, refit: bool) -> None:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
-    programs = executor.once((task, refit), lambda: make_programs(task, executor, settings, refit=refit))
+    programs = executor.once(task, lambda: make_programs(task, executor))
     codes = frozen_codes(run, group) if name == "classifier" else []
     rows = folds.stack_rows(group, resident=plan.resident, width=executor.width, codes=codes)
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
@@ -112,6 +135,7 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
+        eval_batches=eval_batches(run),
         ids=run.dataset.table.ids.tolist(),
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,

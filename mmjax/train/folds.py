@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.batch import IMAGE, Batch, InputSpec
+from mmjax.batch import IMAGE, InputSpec
 from mmjax.data.encode import FoldEncoders
 from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
 from mmjax.settings import Settings
+from mmjax.shapes import blank_batch
 from mmjax.train.steps import Rows
 from mmjax.train.tasks import Task
 
@@ -32,7 +33,7 @@ class FoldRows:
     Attributes:
       number: fold number.
       encoders: fitted on `train_rows` and `valid_rows` (the training folds) alone.
-      arrays: every row of the table, encoded; see mmjax/batch.py.
+      arrays: every row of the table, encoded; see mmjax/batch.py; empty until `encode_folds`.
       train_rows: rows that are trained on.
       valid_rows: inner validation rows, for early stopping.
       test_rows: the held-out fold.
@@ -46,11 +47,6 @@ class FoldRows:
     valid_rows: np.ndarray
     test_rows: np.ndarray
     constant: dict[str, np.ndarray]
-
-    @property
-    def bytes(self) -> int:
-        """Size of the encoded rows."""
-        return sum(a.nbytes for a in self.arrays.values())
 
 
 def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
@@ -101,16 +97,6 @@ def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: 
     return Rows(shared=shared, fold=fold, constant=constant)
 
 
-def example_batch(fold: FoldRows, spec: InputSpec, code_width: int) -> Batch:
-    """Two rows, enough to initialise a module of the sizes in `spec`."""
-    rows = {k: jnp.asarray(v[:2]) for k, v in fold.arrays.items()}
-    rows["weight"] = jnp.ones(rows["label"].shape, jnp.float32)
-    if code_width:
-        rows["codes"] = jnp.zeros((len(rows["label"]), code_width), jnp.float32)
-    weight = {"tabular_column_weight": jnp.ones(spec.tabular, jnp.float32)} if spec.tabular else {}
-    return rows | {"class_weight": jnp.ones(len(spec.classes), jnp.float32)} | weight
-
-
 def phase_key(settings: Settings, fold: int, name: str) -> jax.Array:
     """Key of a fold's phase: a function of seed, fold and phase alone."""
     key = jax.random.fold_in(jax.random.key(settings.train.seed), fold)
@@ -126,11 +112,7 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
       pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
     """
     settings = task.settings
-    width = code_width(settings, task.spec) if task.name == "classifier" else 0
-    key = jax.random.fold_in(phase_key(settings, fold.number, task.name), 1)
-    # The rbg generator compiles in a tenth of threefry's time; dropout, drawn at every step, stays with threefry.
-    seed = jax.random.wrap_key_data(jnp.tile(jax.random.key_data(key), 2), impl="rbg")
-    params, batch_stats = _init(task)(seed, example_batch(fold, task.spec, width))
+    params, batch_stats = initialiser(task)(init_key(phase_key(settings, fold.number, task.name)))
     for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
         params = with_vectors(settings, fold, params, path)
     if pretrained is not None and "autoencoder" in params:
@@ -138,9 +120,24 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
     return params, batch_stats
 
 
+def init_key(key: jax.Array) -> jax.Array:
+    """Key of a phase's initial parameters.
+
+    The rbg generator compiles in a tenth of threefry's time; dropout, drawn at every step, stays with threefry.
+    """
+    return jax.random.wrap_key_data(jnp.tile(jax.random.key_data(jax.random.fold_in(key, 1)), 2), impl="rbg")
+
+
 @functools.cache
-def _init(task: Task) -> Callable:
-    return jax.jit(task.init)
+def initialiser(task: Task) -> Callable:
+    """Compiled once a task: key -> parameters and BatchNorm statistics."""
+
+    def initialise(key: jax.Array) -> tuple[Any, Any]:
+        # Shapes decide what a module holds, values do not.
+        blank = {k: jnp.zeros(v.shape, v.dtype) for k, v in blank_batch(task.spec, 2, task.code_width).items()}
+        return task.init(key, blank)
+
+    return jax.jit(initialise)
 
 
 def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
@@ -159,12 +156,6 @@ def fold_rows(params: Any, path: tuple[str, ...]) -> int:
     for name in path:
         params = params[name]
     return len(params)
-
-
-def code_width(settings: Settings, spec: InputSpec) -> int:
-    """Length of h_mm the classifier reads from the batch: M k in mode frozen, else 0."""
-    auto = settings.model.autoencoder
-    return len(spec.modalities) * auto.code if auto.kind != "none" and auto.mode == "frozen" else 0
 
 
 def _has(params: Any, path: tuple[str, ...]) -> bool:

@@ -17,11 +17,9 @@ from mmjax.data.loader import Loader, evaluation_batches, gather_rows
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.train import checkpoint, processes
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.phase import Phase
+from mmjax.train.phase import HOST_BATCHES, Phase
 from mmjax.train.state import TrainState
 from mmjax.train.steps import Sums
-
-HOST_BATCHES = 8  # evaluation batches gathered at once where the rows live on the host
 
 
 class Fit:
@@ -32,12 +30,13 @@ class Fit:
     ):
         self.phase, self.log, self.progress, self.stop, self.say = phase, log, progress, stop, say
         executor, programs = phase.executor, phase.programs
-        self.train, self.evaluate, self.end_epoch = programs.train, programs.evaluate, programs.end_epoch
+        self.train, self.evaluate = programs.train, programs.evaluate
+        self.end_epoch = programs.end_refit_epoch if phase.refit else programs.end_epoch
         gather = gather_rows(phase.host) if phase.host is not None else None
         share = jax.process_index(), jax.process_count()
         self.loaders = [Loader(phase.source(f, share), gather) for f in range(executor.width)]
-        valid = max(-(-len(r) // phase.settings.train.eval_batch_size) for r in phase.valid_rows)
-        pairs = [evaluation_batches(r, phase.settings.train.eval_batch_size, valid) for r in phase.valid_rows]
+        size = phase.settings.train.eval_batch_size
+        pairs = [evaluation_batches(r, size, phase.eval_batches) for r in phase.valid_rows]
         self.valid = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
         if phase.host is None:
             self.valid = executor.put(self.valid, by_fold=True)

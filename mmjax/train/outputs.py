@@ -9,38 +9,36 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.batch import InputSpec
 from mmjax.data.loader import evaluation_batches, gather_rows
 from mmjax.settings import Settings
-from mmjax.train import checkpoint, folds
+from mmjax.train import checkpoint
 from mmjax.train.folds import FoldRows
-from mmjax.train.loop import HOST_BATCHES, pad_batches
+from mmjax.train.loop import pad_batches
+from mmjax.train.phase import HOST_BATCHES
 from mmjax.train.run import Run
 from mmjax.train.steps import Rows, predict
-from mmjax.train.tasks import Task, make_task
+from mmjax.train.tasks import Task
 
 
 def load_module(run: Run, fold: int, name: str, target: str = "") -> tuple[Any, Any, dict[str, Any]]:
     """Parameters, BatchNorm statistics and facts of a fold's finished module."""
-    assert run.spec is not None
-    return load_fold_module(run.settings, run.spec, run.folds, run.model_dir(fold, target or name), name, run.fingerprint)
+    return load_variables(run.task(name), run.model_dir(fold, target or name), run.fingerprint)
 
 
-def load_fold_module(
-    settings: Settings, spec: InputSpec, ready: Sequence[FoldRows], directory: Path, name: str, fingerprint: str
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Restores a module whose shapes are those of `spec`; refused by fingerprint otherwise."""
-    task = make_task(name, settings, spec)
-    width = folds.code_width(settings, spec) if name == "classifier" else 0
-    shapes = jax.eval_shape(task.init, jax.random.key(0), folds.example_batch(ready[0], spec, width))
-    tree, meta = checkpoint.load_model(directory, {"params": shapes[0], "batch_stats": shapes[1]}, fingerprint)
+def load_variables(task: Task, directory: Path, fingerprint: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Restores a module of the task's shapes.
+
+    Raises:
+      CheckpointError: damaged, or of another config.
+    """
+    params, batch_stats = task.variables
+    tree, meta = checkpoint.load_model(directory, {"params": params, "batch_stats": batch_stats}, fingerprint)
     return tree["params"], tree["batch_stats"], meta
 
 
 def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
     """h_mm of every row of the table by each fold's own autoencoder, N x Mk; empty unless codes are frozen inputs."""
-    assert run.spec is not None
-    if not folds.code_width(run.settings, run.spec):
+    if not run.task("classifier").code_width:
         return []
     for fold in group:
         if fold.number not in run.codes:  # once a fold: the search, the refit and the held-out predictions read the same codes

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mmjax.batch import IMAGE, TEXT
 from mmjax.errors import ConfigError
@@ -160,6 +160,13 @@ class Executor:
         return DEVICE_AXIS if self.plan.placement == "batch" else None
 
     @property
+    def sharding(self) -> Sharding:
+        """Where `put` places what every fold shares."""
+        if self.plan.placement in ("one", "vmap"):
+            return SingleDeviceSharding(self._devices[0])
+        return NamedSharding(self._mesh, PartitionSpec())
+
+    @property
     def width(self) -> int:
         """Leading axis of stacked arrays: the plan's folds, padded to a multiple of the devices they are placed on."""
         if self.plan.placement != "folds":
@@ -168,10 +175,8 @@ class Executor:
 
     def put(self, tree: Any, *, by_fold: bool) -> Any:
         """Places a stacked tree (`by_fold`) or a tree that every fold shares."""
-        if self.plan.placement in ("one", "vmap"):
-            return jax.device_put(tree, self._devices[0])
         split = by_fold and self.plan.placement == "folds"
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(DEVICE_AXIS) if split else PartitionSpec()))
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(DEVICE_AXIS)) if split else self.sharding)
 
     def put_rows(self, rows: Rows) -> Rows:
         """Places a phase's rows."""
@@ -233,6 +238,7 @@ def _over_folds(function: Callable, axes: tuple, plan: Plan) -> Callable:
         parts = [function(*[_take(a, axis, f) for a, axis in zip(args, axes, strict=True)]) for f in range(folds)]
         return jax.tree.map(lambda *x: jnp.stack(x), *parts)
 
+    run.__name__ = getattr(function, "func", function).__name__  # a partial's own: a profile then names the step
     return run
 
 

@@ -19,6 +19,9 @@ from mmjax.train.state import TrainState, end_epoch
 from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
 from mmjax.train.tasks import Task
 
+HOST_BATCHES = 8
+"""Evaluation batches gathered at once where the rows live on the host."""
+
 FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
 
 
@@ -37,6 +40,7 @@ class Phase:
       host: arrays of the one fold's rows where they live on the host, else None.
       train_rows: row numbers to train on, by fold.
       valid_rows: row numbers of the inner validation split, by fold.
+      eval_batches: E, batches of the largest validation split of the run, so that every group of folds has one shape.
       ids: id of every row of the table, for error messages.
       directory: where checkpoints go.
       fingerprint: of the config; a checkpoint of another is refused.
@@ -53,6 +57,7 @@ class Phase:
     host: dict[str, np.ndarray] | None
     train_rows: Sequence[np.ndarray]
     valid_rows: Sequence[np.ndarray]
+    eval_batches: int
     ids: Sequence[str]
     directory: Path
     fingerprint: str
@@ -102,27 +107,33 @@ class Phase:
 
 
 class Programs(NamedTuple):
-    """Compiled once for a task and plan, whatever the number of fold groups."""
+    """Compiled once for a task and plan, whatever the number of fold groups; a refit never stops early."""
 
     optimizer: optax.GradientTransformation
     train: Callable
     evaluate: Callable
     end_epoch: Callable
+    end_refit_epoch: Callable
 
 
-def make_programs(task: Task, executor: Executor, settings: Settings, *, refit: bool) -> Programs:
-    """The jitted steps of a task on a plan; a refit never stops early."""
+def make_programs(task: Task, executor: Executor) -> Programs:
+    """The jitted steps of a task on a plan."""
+    settings = task.settings
     optimizer = make_optimizer(settings.optim)
-    finish = partial(end_epoch, patience=task.max_epochs + 1 if refit else task.patience)
+
+    def finish(patience: int) -> Callable:
+        return jax.jit(partial(_finish_epoch, task, partial(end_epoch, patience=patience)), donate_argnums=0)
+
     return Programs(
         optimizer=optimizer,
         train=executor.train(partial(train_chunk, task, optimizer, settings, executor.axis_name)),
         evaluate=executor.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0)),
-        end_epoch=jax.jit(lambda state, sums: _finish(task, finish, state, sums), donate_argnums=0),
+        end_epoch=finish(task.patience),
+        end_refit_epoch=finish(task.max_epochs + 1),
     )
 
 
-def _finish(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
+def _finish_epoch(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
     # A refit has nothing to choose: its last epoch is its best.
     value_F = jax.vmap(task.monitored)(sums) if sums else state.epoch.astype(jnp.float32)
     return jax.vmap(finish)(state, value_F)

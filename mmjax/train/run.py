@@ -16,6 +16,7 @@ from mmjax.errors import DataError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
 from mmjax.train import checkpoint, folds
+from mmjax.train.ahead import Ahead
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import MetricsLog, Progress
 from mmjax.train.parallel import Executor, Plan
@@ -43,6 +44,7 @@ class Run:
     tasks: dict[str, Task] = field(default_factory=dict)
     executors: dict[Plan, Executor] = field(default_factory=dict)
     codes: dict[int, np.ndarray] = field(default_factory=dict)
+    ahead: Ahead = field(default_factory=Ahead)
 
     def task(self, name: str) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity."""
@@ -113,8 +115,8 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
     return Run(settings, workdir, dataset, fold_N, fingerprint, log, say, stop)
 
 
-def prepare(run: Run, numbers: Sequence[int]) -> None:
-    """Fits every fold's encoders, and encodes the table by those of the unfinished folds."""
+def fit_folds(run: Run, numbers: Sequence[int]) -> None:
+    """Fits every fold's encoders and keeps the chosen folds, not yet encoded; from here on the padded sizes are known."""
     dataset, settings = run.dataset, run.settings
     label_N = dataset.label if settings.task == "classifier" else np.zeros(len(run.fold_N), np.int32)
     encoders, splits = [], []
@@ -127,8 +129,7 @@ def prepare(run: Run, numbers: Sequence[int]) -> None:
                 "use fewer folds."
             )
         # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
-        fitted = FoldEncoders.fit(dataset, rows, settings)
-        encoders.append(fitted)
+        encoders.append(FoldEncoders.fit(dataset, rows, settings))
         group_N = dataset.group if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
@@ -136,10 +137,15 @@ def prepare(run: Run, numbers: Sequence[int]) -> None:
     atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
-        if is_primary():
-            fitted.save(run.workdir.path / f"fold_{number}" / "encoders.json")
         constant = folds.constants(settings, run.spec, fitted.spec, label_N, train)
-        arrays = fitted.encode(dataset)
-        run.folds.append(FoldRows(number, fitted, arrays, train, valid, test, constant))
-        for note in fitted.notes() if number == numbers[0] else ():
-            run.say(f"fold {number}: {note}")
+        run.folds.append(FoldRows(number, fitted, {}, train, valid, test, constant))
+
+
+def encode_folds(run: Run) -> None:
+    """Encodes the whole table by each chosen fold's encoders, and saves them."""
+    for fold in run.folds:
+        if is_primary():
+            fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
+        fold.arrays = fold.encoders.encode(run.dataset)
+        for note in fold.encoders.notes() if fold is run.folds[0] else ():
+            run.say(f"fold {fold.number}: {note}")

@@ -51,13 +51,23 @@ def create(
 ) -> TrainState:
     """A fresh state: nothing trained, nothing validated."""
     # Made on the host: a hundred small device programs would cost more to compile than a small fold to train.
-    zero = np.zeros((), np.int32)
     params, batch_stats = jax.tree.map(np.asarray, (params, batch_stats))
     # Everything `make_optimizer` keeps starts at zero.
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(optimizer.init, params))
+    return _fresh(params, batch_stats, opt_state, np.asarray(jax.random.key_data(key)), steps_per_epoch, max_epochs)
+
+
+def shapes(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """Shapes of what `create` returns, from shapes of parameters and statistics."""
+    state = _fresh(params, batch_stats, jax.eval_shape(optimizer.init, params), np.zeros(2, np.uint32), 1, 1)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+
+def _fresh(params: Any, batch_stats: Any, opt_state: Any, key: np.ndarray, steps_per_epoch: int, max_epochs: int) -> TrainState:
+    zero = np.zeros((), np.int32)
     values: dict[str, Any] = {
         "step": zero,
-        "key": np.asarray(jax.random.key_data(key)),
+        "key": key,
         "params": params,
         "batch_stats": batch_stats,
         "opt_state": opt_state,

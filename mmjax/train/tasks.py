@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from mmjax.batch import Batch, InputSpec
 from mmjax.models.build import build_autoencoder, build_classifier
 from mmjax.settings import Settings
+from mmjax.shapes import blank_batch
 from mmjax.train import losses
 
 
@@ -53,6 +54,18 @@ class Task:
         """Epochs without improvement after which training ends."""
         train = self.settings.train
         return train.autoencoder_patience if self.name == "autoencoder" else train.patience
+
+    @property
+    def code_width(self) -> int:
+        """Length of h_mm that comes with the batch: M k for a classifier on a frozen autoencoder, else 0."""
+        auto = self.settings.model.autoencoder
+        frozen = self.name == "classifier" and auto.kind != "none" and auto.mode == "frozen"
+        return len(self.spec.modalities) * auto.code if frozen else 0
+
+    @property
+    def variables(self) -> tuple[Any, Any]:
+        """Shapes of what `init` returns; nothing is computed."""
+        return jax.eval_shape(self.init, jax.random.key(0), blank_batch(self.spec, 2, self.code_width))
 
     def init(self, key: Array, batch: Batch) -> tuple[Any, Any]:
         """Parameters and BatchNorm statistics at random."""

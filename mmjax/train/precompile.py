@@ -1,0 +1,84 @@
+"""Which programs a run will need, and for which arguments: compiled in a thread (ahead.py) before the rows are there.
+
+`jit(f).lower(shapes).compile()` leaves the program where a later call of `jit(f)` with such arguments finds it, so nothing else
+changes; a wrong guess of a shape costs time alone (tests/test_precompile.py counts compilations).
+"""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.shapes import blank_constants, blank_rows
+from mmjax.train import folds, state
+from mmjax.train.fitting import eval_batches, executor_of, folds_left, plan_folds
+from mmjax.train.parallel import Executor
+from mmjax.train.phase import HOST_BATCHES, make_programs
+from mmjax.train.run import Run, task_names
+from mmjax.train.steps import Rows
+from mmjax.train.tasks import Task
+
+
+def compile_ahead(run: Run) -> None:
+    """Starts compiling the steps of every phase that has folds left, in the order of the phases."""
+    jobs: dict[Hashable, Callable[[], None]] = {}
+    for name in task_names(run.settings):
+        refit = name == "classifier" and run.settings.train.refit
+        for target in ("search", name) if refit else (name,):
+            left = folds_left(run, target)
+            if not left:
+                continue
+            plan = plan_folds(run, name, left)
+            executor, task = executor_of(run, name, plan)
+            if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
+                batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
+                jobs[task, plan] = partial(
+                    _compile, task, executor, rows=len(run.fold_N), batch_size=batch, batches=eval_batches(run)
+                )
+    run.ahead.start(jobs)
+
+
+def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, batches: int) -> None:
+    """Compiles the start, the steps and the end of an epoch for arguments as `Fit` passes them.
+
+    Args:
+      task: what is trained.
+      executor: of a plan on one device.
+      rows: N, rows of the table.
+      batch_size: B.
+      batches: E, validation batches.
+    """
+    programs, plan = executor.once(task, lambda: make_programs(task, executor)), executor.plan
+
+    def placed(tree: Any, *leading: int) -> Any:
+        def place(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype, sharding=executor.sharding)
+
+        return jax.tree.map(place, tree)
+
+    def gathered(*leading: int) -> dict[str, Any]:  # batches of rows that live on the host
+        one = blank_rows(task.spec, 1, task.code_width)
+        return {k: jax.ShapeDtypeStruct((*leading, *v.shape[1:]), v.dtype) for k, v in one.items()}
+
+    everything = blank_rows(task.spec, rows, task.code_width) if plan.resident else {}
+    known = Rows(
+        shared=placed({k: v for k, v in everything.items() if k in folds.SHARED}),
+        fold=placed({k: v for k, v in everything.items() if k not in folds.SHARED}, plan.folds),
+        constant=placed(blank_constants(task.spec), plan.folds),
+    )
+    own = placed(state.shapes(*task.variables, programs.optimizer), plan.folds)
+    active = jax.ShapeDtypeStruct((plan.folds, plan.steps), bool)
+    size, each = task.settings.train.eval_batch_size, (plan.folds, plan.steps, batch_size)
+    if plan.resident:
+        index = jax.ShapeDtypeStruct(each, np.int32)
+        valid, weight = (placed(jax.ShapeDtypeStruct((batches, size), d), plan.folds) for d in (np.int32, np.float32))
+    else:
+        index, valid = gathered(*each), gathered(plan.folds, HOST_BATCHES, size)
+        weight = jax.ShapeDtypeStruct((plan.folds, HOST_BATCHES, size), np.float32)
+    folds.initialiser(task).lower(jax.eval_shape(folds.init_key, jax.random.key(0))).compile()
+    programs.train.lower(own, known, index, active).compile()
+    validate = (own.params, own.batch_stats, known, valid, weight)
+    programs.evaluate.lower(*validate).compile()
+    programs.end_epoch.lower(own, placed(jax.eval_shape(programs.evaluate, *validate))).compile()

@@ -1,0 +1,65 @@
+"""Every step compiles once a run, ahead of its phase, whatever the folds' vocabularies and however often it trains."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import pytest
+
+from mmjax.errors import Interrupted
+from mmjax.train.ahead import Ahead, leave
+from mmjax.train.crossval import crossval
+from tests.shrunken import shrunken
+
+
+@pytest.mark.parametrize(("fold_parallel", "resident"), [("vmap", "device"), ("sequential", "device"), ("sequential", "host")])
+def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Breaks where a shape is guessed wrong, or depends on the fold, the phase's group or the refit."""
+    settings = shrunken(
+        "mmae_attention",
+        tmp_path / "cache",
+        model__modalities=("tabular", "text"),
+        cv__folds=3,
+        train__refit=True,
+        train__fold_parallel=fold_parallel,
+        train__resident=resident,
+    )
+    jax.config.update("jax_log_compiles", True)  # jax.log_compiles() would not reach the other thread
+    try:
+        with caplog.at_level(logging.WARNING, logger="jax"):
+            crossval(settings, tmp_path / "run", lambda line: None)
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    done = [r for r in caplog.records if r.getMessage().startswith("Finished XLA compilation of jit(")]
+    compiled = Counter(r.getMessage().split("(")[1].split(")")[0] for r in done)
+    tasks = 2  # the autoencoder and the classifier
+    for name in ("initialise", "train_chunk", "evaluate"):
+        assert compiled[name] == tasks, name
+        threads = {r.threadName for r in done if f"jit({name})" in r.getMessage()}
+        assert threads == {"mmjax-compile"}, f"{name}: not ahead"
+    assert compiled["_finish_epoch"] == tasks + 1, "and the refit's, which never stops early"
+
+
+def test_a_signal_ends_the_wait_for_a_compilation():
+    release = threading.Event()
+    ahead = Ahead()
+    ahead.start({"slow": release.wait})
+    begun = time.monotonic()
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        ahead.wait("slow", lambda: True)
+    assert time.monotonic() - begun < 1
+    release.set()
+    ahead.wait("slow")
+
+
+def test_a_job_that_fails_is_left_to_its_phase_and_none_begins_after_a_stop():
+    done = []
+    ahead = Ahead()
+    ahead.start({"bad": lambda: 1 / 0, "stops": ahead.stop, "late": lambda: done.append("late")})
+    for key in ("bad", "stops", "late", "never asked for"):
+        ahead.wait(key)
+    assert done == []
+    assert leave(3) == 3, "no thread compiles any more: the process is left as usual"

@@ -12,4 +12,4 @@ from configs.base import base
 
 def get_config(arg: str = "") -> ConfigDict:
     """Row #7; `arg` is the variant, see configs/base.py."""
-    return base(arg, fusion="attention", autoencoder={"kind": "independent"})
+    return base(arg, fusion="attention", autoencoder={"kind": "independent", "code_norm": "rms"})

@@ -12,4 +12,4 @@ from configs.base import base
 
 def get_config(arg: str = "") -> ConfigDict:
     """Row #8; `arg` is the variant, see configs/base.py."""
-    return base(arg, fusion="attention", autoencoder={"kind": "mmae"})
+    return base(arg, fusion="attention", autoencoder={"kind": "mmae", "code_norm": "rms"})

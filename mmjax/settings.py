@@ -84,7 +84,7 @@ class AutoencoderSettings:
     hidden: int = 512  # paper
     code: int = 64  # paper: k
     weights: dict[str, float] = field(default_factory=dict)  # paper: alpha = beta = gamma; missing key: 1
-    code_norm: str = "none"  # paper: the code as it is; our reading: rms divides a row's h_mm by its root mean square
+    code_norm: str = "none"  # paper: none; our reading in rows #7 and #8: rms divides a row's h_mm by its root mean square
     joint_weight: float = 1.0  # our reading: lambda of cross-entropy + lambda * reconstruction
     train_table: bool = False  # our reading: the text target's table is frozen; True: trainable with stop-gradient target
 

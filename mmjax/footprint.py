@@ -43,7 +43,7 @@ class Footprint:
         return sum(self.parameters.values())
 
     @property
-    def totaltree_bytes(self) -> int:
+    def total_bytes(self) -> int:
         """On one device: the folds that train together there, and their rows where they lie there."""
         plan = self.plan
         together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, 1)

@@ -122,12 +122,13 @@ def test_fast_convolutions(size: int, stride: int, channels: int, features: int)
     np.testing.assert_allclose(np.asarray(fast), np.asarray(plain), atol=1e-4)
 
 
-def test_fast_max_pool_and_its_gradient():
-    """With ties: the gradient of a tie goes to the first place, as XLA's does."""
+@pytest.mark.parametrize("sides", [(7, 8), (8, 5), (1, 2)])
+def test_fast_max_pool_and_its_gradient(sides: tuple[int, int]):
+    """With ties: the gradient of a tie goes to the first place, as XLA's does; odd sides have another border than even ones."""
     from flax import linen as nn
 
-    x = jnp.asarray(RNG.integers(0, 3, (2, 7, 8, 3)).astype(np.float32))
-    cotangent = jnp.asarray(RNG.normal(size=(2, 4, 4, 3)).astype(np.float32))
+    x = jnp.asarray(RNG.integers(0, 3, (2, *sides, 3)).astype(np.float32))
+    cotangent = jnp.asarray(RNG.normal(size=(2, *(-(-side // 2) for side in sides), 3)).astype(np.float32))
     plain, back = jax.vjp(lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME"), x)
     fast, fast_back = jax.vjp(fast_conv.max_pool, x)
     np.testing.assert_array_equal(np.asarray(fast), np.asarray(plain))

@@ -60,9 +60,10 @@ class DenseNet(nn.Module):
             kept = sum(m.shape[-1] for m in maps)
             x = norm(name=f"block_{block}_norm")(maps, train=train)
             if block + 1 < len(self.layers):
-                x = conv(int(kept * self.compression), 1, name=f"transition_{block}_conv")(x)
+                # Huang et al. 2017 pool last; a mean and a 1x1 convolution may change places, and the smaller map costs less.
                 if min(x.shape[1:3]) > 1:
                     x = nn.avg_pool(x, (2, 2), (2, 2))
+                x = conv(int(kept * self.compression), 1, name=f"transition_{block}_conv")(x)
         v = nn.Dense(self.width, dtype=self.dtype, kernel_init=dense_init, name="dense")(x.mean(axis=(1, 2)))
         return nn.relu(v)
 

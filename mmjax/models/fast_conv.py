@@ -1,6 +1,6 @@
 """DenseNet's layers as CPUs compute them fastest; each equals Flax's own layer to 1e-5 on the same parameters.
 
-XLA's CPU convolutions and max-pool's backward pass are slow; matrix products and elementwise loops are not.
+XLA's max-pool and 1x1 convolutions are slow on a CPU, its larger convolutions (jax 0.10) as fast as its matrix products.
 """
 
 import jax
@@ -15,62 +15,70 @@ def plain_convolve(x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], 
 
 
 def convolve(x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], stride: int = 1) -> Float[Array, "B H2 W2 F"]:
-    """'SAME' convolution as a matrix product: 1x1 directly, larger kernels over patches."""
+    """'SAME' convolution; 1x1 as a matrix product, which its two gradients then are too."""
     height, width, channels, features = kernel.shape
-    if (height, width, stride) == (1, 1, 1):
-        return (x.reshape(-1, channels) @ kernel.reshape(channels, features)).reshape(*x.shape[:3], features)
-    if stride == 1 and features < channels:
-        return _sum_of_taps(x, kernel)
-    patches = _patches(x, height, width, stride)
-    out = patches.reshape(-1, height * width * channels) @ kernel.reshape(-1, features)
-    return out.reshape(*patches.shape[:3], features)
+    if (height, width, stride) != (1, 1, 1):
+        return plain_convolve(x, kernel, stride)
+    return (x.reshape(-1, channels) @ kernel.reshape(channels, features)).reshape(*x.shape[:3], features)
 
 
-def _sum_of_taps(x: Array, kernel: Array) -> Array:
-    """One product with every tap of the kernel, then the sum of shifted slices: cheaper than patches where F < C."""
-    height, width, channels, features = kernel.shape
-    tap = (x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).reshape(*x.shape[:3], -1)
-    rows, columns = x.shape[1:3]
-    tap = jnp.pad(tap, ((0, 0), (height // 2, height // 2), (width // 2, width // 2), (0, 0)))
-    parts = [
-        tap[:, i : i + rows, j : j + columns, (i * width + j) * features : (i * width + j + 1) * features]
-        for i in range(height)
-        for j in range(width)
-    ]
-    return sum(parts[1:], parts[0])
-
-
-def _patches(x: Array, height: int, width: int, stride: int) -> Array:
-    """Every kernel window flattened in (row, column, channel) order, by strided slices: their backward pass is pad and add."""
-    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    pads = [_same(x.shape[1], rows, height, stride), _same(x.shape[2], columns, width, stride)]
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    windows = [
-        x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
-        for i in range(height)
-        for j in range(width)
-    ]
-    return jnp.concatenate(windows, axis=-1)
-
-
-def _same(size: int, out: int, window: int, stride: int) -> tuple[int, int]:
-    total = max((out - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
-
-
+@jax.custom_vjp
 def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C"]:
-    """3x3/2 'SAME' maximum of nine strided slices: its backward pass is selects instead of a scatter."""
+    """3x3/2 'SAME' maximum of nine strided slices; its backward pass is selects instead of a scatter."""
+    return _pool_forward(x)[0]
+
+
+def _pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    """The maxima; and for the way back each one's place in its window (0 to 8) and an empty array of x's height and width."""
     rows, columns = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
-    pads = [_same(x.shape[1], rows, 3, 2), _same(x.shape[2], columns, 3, 2)]
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    out = None
-    for i in range(3):
-        for j in range(3):
-            window = x[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2]
-            # where, not maximum: maximum splits the gradient of a tie, max_pool gives it to the first.
-            out = window if out is None else jnp.where(window > out, window, out)
-    assert out is not None
-    return out
+    pads = [_same(x.shape[1]), _same(x.shape[2])]
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    windows = [padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(3) for j in range(3)]
+    out, place = windows[0], jnp.zeros(windows[0].shape, jnp.int32)
+    for t, window in enumerate(windows[1:], 1):
+        # The first of equals keeps its place, as in XLA's own gradient.
+        place = jnp.where(window > out, t, place)
+        out = jnp.where(window > out, window, out)
+    return out, (place, x[..., :0])
+
+
+def _pool_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array]:
+    """Rows 2a belong to window a as its row 0 and to window a - 1 as its row 2, rows 2a + 1 to window a as its row 1.
+
+    XLA fuses a chain of sums into every reader, here nine readers of the whole dense block's gradient; a concatenation (the
+    border) is what it computes once.
+    """
+    place, empty = saved
+    batch, rows, columns, channels = g.shape
+    g, place = _border(g, 0), _border(place, -1)
+
+    def part(i: int, j: int) -> Array:
+        window = (slice(None), slice(1 - i // 2, rows + 2 - i // 2), slice(1 - j // 2, columns + 2 - j // 2))
+        return jnp.where(place[window] == 3 * i + j, g[window], 0)
+
+    even = [part(0, 0) + part(0, 2) + part(2, 0) + part(2, 2), part(0, 1) + part(2, 1)]
+    odd = [part(1, 0) + part(1, 2), part(1, 1)]
+    full = jnp.stack([jnp.stack(even, axis=3), jnp.stack(odd, axis=3)], axis=2)
+    full = full.reshape(batch, 2 * rows + 2, 2 * columns + 2, channels)
+    (top, _), (left, _) = _same(empty.shape[1]), _same(empty.shape[2])
+    return (full[:, top : top + empty.shape[1], left : left + empty.shape[2]],)
+
+
+max_pool.defvjp(_pool_forward, _pool_backward)
+
+
+def _border(x: Array, value: int) -> Array:
+    """One row and column of `value` all around x, by concatenation."""
+    column = jnp.full_like(x[:, :, :1], value)
+    x = jnp.concatenate([column, x, column], axis=2)
+    row = jnp.full_like(x[:, :1], value)
+    return jnp.concatenate([row, x, row], axis=1)
+
+
+def _same(size: int) -> tuple[int, int]:
+    """'SAME' padding of 3x3/2."""
+    total = max((-(-size // 2) - 1) * 2 + 3 - size, 0)
+    return total // 2, total - total // 2
 
 
 class FastNorm(nn.Module):

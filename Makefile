@@ -26,7 +26,7 @@ test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'real and not faults' -v
 
 test-faults: $(VENV)/.installed
-	$(BIN)/python -m pytest -m faults -v
+	$(BIN)/python -m pytest -m faults -v -s
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

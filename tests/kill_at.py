@@ -9,26 +9,30 @@ import os
 import signal
 import sys
 
-limit, arguments = int(sys.argv[1]), sys.argv[2:]
-calls = 0
+_calls = 0
 
 
-def counted(function):
+def counted(function, limit: int):
     def run(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == limit:
+        global _calls
+        _calls += 1
+        if _calls == limit:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
 
     return run
 
 
-for name in ("rename", "replace", "fsync", "ftruncate"):
-    setattr(os, name, counted(getattr(os, name)))
+def run(limit: int, arguments: list[str]) -> int:
+    """The command's exit code, if it was not killed."""
+    for name in ("rename", "replace", "fsync", "ftruncate"):
+        setattr(os, name, counted(getattr(os, name), limit))
+    from mmjax.cli import main
 
-from mmjax.cli import main
+    code = main(arguments if arguments[0] == "reproduce" else ["train", *arguments])
+    print(f"durable calls: {_calls}", flush=True)
+    return code
 
-code = main(arguments if arguments[0] == "reproduce" else ["train", *arguments])
-print(f"durable calls: {calls}")
-sys.exit(code)
+
+if __name__ == "__main__":
+    sys.exit(run(int(sys.argv[1]), sys.argv[2:]))

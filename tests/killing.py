@@ -8,7 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from tests import forked as forking
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,8 +27,15 @@ TINY = [
     "--config.model.autoencoder.hidden=16",
     "--config.model.autoencoder.code=4",
     "--config.model.image.layers=(1,1)",
+    "--config.model.image.growth=4",
+    "--config.model.image.stem=8",
+    "--config.model.text.maps=8",
+    "--config.model.text.embed_dim=16",
 ]
 """A run of seconds that saves at every dispatch."""
+
+VMAP = [*TINY, "--config.train.fold_parallel=vmap", "--config.model.modalities=('tabular','text')"]
+"""The same with both folds in one batched program."""
 
 
 def environment(compiled: Path) -> dict[str, str]:
@@ -85,25 +96,82 @@ def leaves(workdir: Path) -> dict[str, bytes]:
     return named
 
 
-def kill_at_random(workdir: Path, options: list[str], compiled: Path, kills: int, seed: int, longest: float) -> int:
-    """Starts the same command again and again, killing it after a random time, until it has been killed `kills` times or ends.
+def forked(options: list[str], workdir: Path, compiled: Path, limit: int = 0) -> int:
+    """Runs to the end, or to its `limit`-th durable call; the exit code, -9 where it was killed."""
+    process = forking.start([f"--workdir={workdir}", *options], compiled, _output(workdir), limit)
+    process.join(600)
+    assert process.exitcode in ((0, -signal.SIGKILL) if limit else (0,)), _output(workdir).read_text()
+    return process.exitcode
+
+
+def kill_at_random(
+    workdir: Path, options: list[str], compiled: Path, kills: int, rng: random.Random, seconds: float
+) -> Counter[str]:
+    """Starts the same command again and again, killing it at a random moment, until it has ended.
+
+    Args:
+      workdir: of the run.
+      options: of the command.
+      compiled: compilation cache.
+      kills: after so many it is left to end.
+      rng: draws the moments: any of `seconds`, or, as often, just after one of its first lines, where most files are written.
+      seconds: an uninterrupted run takes.
 
     Returns:
-      How often it was killed while still running.
+      How often it was killed, by what it was doing.
     """
-    rng, killed = random.Random(seed), 0
-    while killed < kills:
-        process = start(["train.py"], workdir, options, compiled)
-        try:
-            process.wait(timeout=rng.uniform(0.0, longest))
-            out = process.communicate()[0]
-            assert process.returncode == 0, out
+    killed, out = Counter(), _output(workdir)
+    while killed.total() < kills:
+        process = forking.start([f"--workdir={workdir}", *options], compiled, out)
+        if rng.random() < 0.5:
+            process.join(rng.uniform(0.0, seconds))
+        else:
+            _join_line(process, out, rng.randint(1, 12))
+            process.join(rng.uniform(0.0, 0.4))
+        if process.exitcode is None:
+            os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        if process.exitcode == 0:
             return killed
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            killed += 1
+        assert process.exitcode == -signal.SIGKILL, out.read_text()
+        killed[_doing(workdir, out)] += 1
+    forked(options, workdir, compiled)
     return killed
+
+
+def _output(workdir: Path) -> Path:
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    return workdir.with_name(f"{workdir.name}.out")
+
+
+def _join_line(process: BaseProcess, out: Path, line: int) -> None:
+    """Waits until the output has so many lines, or the process has ended."""
+    while process.exitcode is None and not (out.exists() and out.read_bytes().count(b"\n") >= line):
+        process.join(0.02)
+
+
+def _doing(workdir: Path, out: Path) -> str:
+    """What a killed run was at, by what it left."""
+    done = len(list(workdir.glob("fold_*/done.json")))
+    last = (out.read_text().splitlines() if out.exists() else [""])[-1:]
+    if last in ([], [""]):
+        return "start-up"
+    if any(workdir.parent.glob("cache/images-*.partial")):
+        return "photos"
+    if any(workdir.rglob("*.tmp")) or any(workdir.rglob("*.old")):
+        return "a checkpoint"
+    if (workdir / "predictions.csv").exists():
+        return "the report"
+    return "between folds" if done else "training"
+
+
+def record(test: str, **counts: object) -> None:
+    """Prints an outcome, and appends it as a line of JSON to the file that MMJAX_FAULTS_LOG names."""
+    line = json.dumps({"test": test, "date": time.strftime("%Y-%m-%d"), **counts})
+    print(line, flush=True)
+    if log := os.environ.get("MMJAX_FAULTS_LOG"):
+        with Path(log).open("a") as handle:
+            handle.write(f"{line}\n")
 
 
 def terminate_after(workdir: Path, options: list[str], compiled: Path, wait_for: str, number: int) -> tuple[int, float, str]:

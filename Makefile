@@ -38,7 +38,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run_all --out runs/bench
 
 audit: $(VENV)/.installed
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf runs build *.egg-info

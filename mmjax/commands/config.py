@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
 
 from mmjax.errors import ConfigError, MmjaxError
 from mmjax.settings import Settings
@@ -44,19 +45,25 @@ def read_flags(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # ml_collections loads the file as Python did long ago
+            absl_logging.set_verbosity(absl_logging.ERROR)  # what it warns of is an error below
             left = values(line)[1:]
             config: Any = values["config"].value
     except MmjaxError:
         raise
-    except Exception as error:  # a config file is a person's own code, and may raise anything
+    except (Exception, SystemExit) as error:  # a config file is a person's own code, and may raise anything
         raise ConfigError(f"mmjax {command}: {_sentence(error)}") from error
     if values["help"].value:
         print(f"{usage}\n{values.get_help()}")
         raise SystemExit(0)
     if left:
         raise ConfigError(f"mmjax {command}: {left[0]!r} is not an option; {usage}")
-    if config is None:
+    if not any(a.startswith("--config=") for a in arguments):
         raise ConfigError(f"mmjax {command}: --config is missing; {usage}")
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"mmjax {command}: get_config of {_named_file(arguments)} returns {type(config).__name__}; it must return an "
+            "ml_collections.ConfigDict, as configs/base.py does."
+        )
     return Settings.from_dict(config.to_dict()), values
 
 
@@ -72,6 +79,10 @@ def read_config(command: str, config: str, overrides: Sequence[str] = ()) -> Set
       ConfigError: as `read_flags`.
     """
     return read_flags(command, [f"--config={config}", *overrides], lambda _: None, f"mmjax {command} --help")[0]
+
+
+def _named_file(arguments: Sequence[str]) -> str:
+    return next((a.partition("=")[2] for a in arguments if a.startswith("--config=")), "the config file")
 
 
 def _check_names(command: str, arguments: Sequence[str]) -> None:
@@ -104,6 +115,7 @@ def _check_key(command: str, path: str) -> None:
         value = getattr(value, name)
 
 
-def _sentence(error: Exception) -> str:
-    text = str(error).strip().replace("\n", " ")
+def _sentence(error: BaseException) -> str:
+    text = f"the config file ends the program ({error})" if isinstance(error, SystemExit) else str(error)
+    text = " ".join(text.split()) or type(error).__name__
     return text if text.endswith(".") else f"{text}."

@@ -245,7 +245,6 @@ def _table(root: Path, names: Sequence[str]) -> Path:
 
 def _planted(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
     root = Path(data.root) if data.root else cache_dir(data) / planted_name(rows=data.planted_rows, seed=data.planted_seed)
-    root.parent.mkdir(parents=True, exist_ok=True)
     write_planted(root, rows=data.planted_rows, seed=data.planted_seed)
     schema = schema or Schema.load(root / PLANTED_SCHEMA)
     return Files(Path(table) if table else root / PLANTED_TABLE, schema, root / schema.image_dir, root / "none.npz")

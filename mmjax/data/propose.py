@@ -8,7 +8,7 @@ from typing import Any
 
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.report import DataReport
-from mmjax.errors import SchemaError
+from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
 MOST_ROWS = 100_000
@@ -28,14 +28,16 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
       The schema, and (column, role, why) of every column; role '' leaves a column out.
 
     Raises:
-      DataError: the file cannot be read.
+      DataError: the file cannot be read, or has no rows.
       SchemaError: there is no column `label`.
     """
     path = Path(path)
     header, rows = open_rows(path, DataReport())
     if label and label not in header:
         raise SchemaError(f"{path}: has no column {label!r} to predict; its columns are {listed(header)}.")
-    columns = list(zip(*islice(rows, MOST_ROWS), strict=True)) or [()] * len(header)
+    columns = list(zip(*islice(rows, MOST_ROWS), strict=True))
+    if not columns:
+        raise DataError(f"{path}: has a header but no rows to look at.")
     stripped = [[v.strip() for v in column] for column in columns]
     found = [(name, *_role(name, values, label)) for name, values in zip(header, stripped, strict=True)]
     values = dict(zip(header, stripped, strict=True))

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -237,7 +238,22 @@ def _checkpoints(directory: Path) -> list[Path]:
 
 @cache
 def _checkpointer() -> ocp.Checkpointer:
+    _hide_late_callbacks()
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+
+
+def _hide_late_callbacks() -> None:
+    """Where one write fails, as on a full disk, tensorstore's other writes end later and call a loop that is closed by then.
+
+    Its threads print that as a traceback each; the failure itself has been raised.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.data.folds import inner_split, load_folds, make_folds, save_folds
+from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError, WorkdirError
 
@@ -39,7 +39,9 @@ def test_rows_without_a_label_are_in_no_fold():
 
 def test_small_classes_are_reported_not_fatal():
     report = DataReport()
-    fold_N = make_folds(np.array([0] * 20 + [1] * 2), folds=5, seed=0, report=report)
+    label_N = np.array([0] * 20 + [1] * 2)
+    fold_N = make_folds(label_N, folds=5, seed=0)
+    report_folds(label_N, fold_N, 5, report)
     assert (fold_N >= 0).all()
     assert report.counts()["class_small"] == 1
     assert report.counts()["fold_one_class"] == 3

@@ -23,9 +23,7 @@ def make_folds(
     folds: int,
     seed: int,
     group_N: Int[np.ndarray, " N"] | None = None,
-    report: DataReport | None = None,
     path: str = "table",
-    classes: Sequence[str] = (),
 ) -> Int[np.ndarray, " N"]:
     """Fold number of every row, -1 for a row without a label.
 
@@ -34,9 +32,7 @@ def make_folds(
       folds: number of folds.
       seed: shuffles.
       group_N: group numbers; None: stratified folds of single rows.
-      report: told of a class with fewer rows than folds and of a fold with one class.
       path: the table's, for messages.
-      classes: names of the classes, for messages.
 
     Raises:
       DataError: fewer rows or groups than folds.
@@ -51,7 +47,7 @@ def make_folds(
     group_n = None if group_N is None else group_N[rows]
     splitter = (StratifiedKFold if group_N is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a small class is reported below, in our own words
+        warnings.simplefilter("ignore", UserWarning)  # a small class is reported by `report_folds`, in our own words
         try:
             splits = [held_out for _, held_out in splitter.split(rows, label_n, group_n)]
         except ValueError:  # every class is smaller than the number of folds: nothing to stratify
@@ -60,8 +56,6 @@ def make_folds(
         splits = _unstratified(np.arange(len(rows)) if group_n is None else group_n, folds, seed)
     for number, held_out in enumerate(splits):
         fold_N[rows[held_out]] = number
-    if report is not None:
-        _look(label_N, fold_N, folds, report, path, classes)
     return fold_N
 
 
@@ -78,7 +72,10 @@ def _unstratified(unit_n: np.ndarray, folds: int, seed: int) -> list[np.ndarray]
     return [np.flatnonzero(fold_n == number) for number in range(folds)]
 
 
-def _look(label_N: np.ndarray, fold_N: np.ndarray, folds: int, report: DataReport, path: str, classes: Sequence[str]) -> None:
+def report_folds(
+    label_N: np.ndarray, fold_N: np.ndarray, folds: int, report: DataReport, path: str = "table", classes: Sequence[str] = ()
+) -> None:
+    """Tells of a class with fewer rows than folds and of a fold with one class, whether the folds were just made or loaded."""
     counts = np.bincount(label_N[label_N >= 0])
     for index in np.flatnonzero((counts > 0) & (counts < folds)):
         value = f"class {classes[int(index)] if classes else index}: {counts[index]} rows"

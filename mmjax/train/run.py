@@ -10,7 +10,7 @@ import numpy as np
 from mmjax.batch import InputSpec
 from mmjax.data.dataset import Dataset, open_dataset
 from mmjax.data.encode import FoldEncoders
-from mmjax.data.folds import inner_split, load_folds, make_folds, save_folds
+from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 from mmjax.schema import Schema
@@ -88,22 +88,22 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
     )
     workdir.open_run(settings, dataset.schema.dumps(), environment())
     fold_file = workdir.path / "folds.csv"
-    if fold_file.exists():
+    label_N, path = np.where(dataset.usable, dataset.label if needs_label else 0, -1), str(dataset.table.path)
+    if known := fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
     else:
-        label_N = np.where(dataset.usable, dataset.label if needs_label else 0, -1)
         group_N = dataset.group if settings.cv.group else None
         fold_N = make_folds(
             label_N,
             folds=settings.cv.folds,
             seed=settings.cv.seed,
             group_N=group_N,
-            report=report,
-            path=str(dataset.table.path),
-            classes=dataset.table.classes if needs_label else (),
+            path=path,
         )
-        if is_primary():
-            save_folds(fold_file, dataset.table.ids, fold_N)
+    # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
+    report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.table.classes if needs_label else ())
+    if is_primary() and not known:
+        save_folds(fold_file, dataset.table.ids, fold_N)
     for line in report.summary_lines():
         say(line)
     fingerprint = run_fingerprint(settings, dataset.schema)

@@ -85,7 +85,9 @@ def test_keeps_the_newest_k(tmp_path):
         assert sorted(p.name for p in tmp_path.iterdir()) == [f"{keep * 10 + s:08d}" for s in range(4)][-keep:]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "manifest", "no manifest", "lost file", "added file", "link"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "truncate", "manifest", "no manifest", "lost file", "added file", "link", "swap", "rename"]
+)
 def test_damaged_newest_is_named_and_the_one_before_is_used(tmp_path, damage):
     """Breaks when one kind of damage is not seen: orbax itself would read, or crash on, such files."""
     fill(tmp_path)
@@ -104,6 +106,14 @@ def test_damaged_newest_is_named_and_the_one_before_is_used(tmp_path, damage):
         file.unlink()
     elif damage == "added file":
         (newest / "arrays" / "extra").write_text("x")
+    elif damage == "swap":  # two files of one checkpoint, each whole
+        other = min((p for p in (newest / "arrays").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        shutil.move(file, tmp_path / "elsewhere")
+        shutil.move(other, file)
+        shutil.move(tmp_path / "elsewhere", other)
+    elif damage == "rename":  # an older state under a newer number
+        shutil.rmtree(newest)
+        shutil.copytree(tmp_path / "00000001", newest)
     else:
         shutil.move(file, tmp_path / "elsewhere")
         file.symlink_to(tmp_path / "elsewhere")

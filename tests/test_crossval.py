@@ -99,6 +99,28 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
     assert 0 < summary["mean"]["accuracy"] < 1
 
 
+def test_rows_with_one_id_keep_their_places_and_a_second_session_reports_alike(cache: Path, tmp_path: Path):
+    """Breaks when predictions are put in order by id, or a resumed run does not tell of a class smaller than its folds."""
+    write_planted(tmp_path / "planted", rows=240, seed=0)
+    file = tmp_path / "planted" / "parcels.csv"
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    table.loc[200, "parcel"] = table.loc[3, "parcel"]
+    few = table.index[table["route"] == "west"][1:]
+    table.loc[few, "route"] = "east"
+    table.to_csv(file, index=False)
+    root = {"data__root": str(file.parent), "data__table": "parcels.csv", "data__schema": "schema.toml"}
+    settings = shrunken("tabular", cache, "table", **root, train__max_epochs=1)
+    outcomes = []
+    for _ in range(2):
+        crossval(settings, tmp_path / "run", quiet)
+        outcomes.append([(tmp_path / "run" / n).read_bytes() for n in ("data_report.json", "predictions.csv", "summary.json")])
+    predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
+    assert predictions["id"].tolist() == table["parcel"].tolist()
+    assert predictions["label"].tolist() == table["route"].tolist()
+    assert {"class_small": 1, "id_twice": 1}.items() <= json.loads(outcomes[0][0])["counts"].items()
+    assert outcomes[0] == outcomes[1]
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Stops after every few dispatches, resumes, and ends with the same bytes: parameters, predictions, summary.
 

@@ -89,6 +89,8 @@ def test_image_paths_may_not_leave_the_folder(tmp_path: Path):
     dataset = open_dataset(data, ("image",))
     assert dataset.present("image").tolist() == [True, False, False, False, False, False]
     assert dataset.report.counts()["image_path"] == 5
+    first = dataset.report.entries("image_path")[0]
+    assert {k: first[k] for k in ("row", "column", "value")} == {"row": 2, "column": "p", "value": "../out.jpg"}
 
 
 def test_rows_with_a_modality(tmp_path: Path):

@@ -41,6 +41,7 @@ def test_skip_leaves_the_step_out_and_counts_it(tmp_path: Path):
     summary = crossval(settings, tmp_path / "run", quiet)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert summary["folds_finished"] == 2
+    assert all(fold["skipped"] > 0 for fold in summary["by_fold"].values())
     assert all(line["skipped"] > 0 for line in lines)
 
 

@@ -185,7 +185,10 @@ def _open_photos(
         )
     if say:
         say(f"photos: {photos} at {data.image_size} x {data.image_size}")
-    return open_image_store(table.image.tolist(), photos, data.image_size, cache_dir(data), report, progress=progress)
+    column = schema.image or schema.image_pattern
+    return open_image_store(
+        table.image.tolist(), photos, data.image_size, cache_dir(data), report, column=column, progress=progress
+    )
 
 
 def find_files(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:

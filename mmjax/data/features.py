@@ -49,10 +49,10 @@ def load_image_features(
     feature_NxV[~finite_N] = 0
     for row in np.flatnonzero(~found_N):
         action = "image features treated as absent: the file has none for this id"
-        report.add("features_missing", file=str(path), row=int(row), value=names[row], action=action)
+        report.add("features_missing", file=str(path), row=int(row), column="ids", value=names[row], action=action)
     for row in np.flatnonzero(~finite_N):
         action = "image features treated as absent: a number is not finite"
-        report.add("features_broken", file=str(path), row=int(row), value=names[row], action=action)
+        report.add("features_broken", file=str(path), row=int(row), column="features", value=names[row], action=action)
     return feature_NxV, found_N & finite_N
 
 

@@ -83,7 +83,7 @@ def decode_bytes(data: bytes, size: int) -> UInt8[np.ndarray, "H W 3"]:
       DataError: empty, not an image, truncated, damaged, or a decompression bomb.
     """
     if not data:
-        raise DataError("the file is empty; replace it.")
+        raise DataError("is empty; replace it.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as photo:
             width, height = photo.size

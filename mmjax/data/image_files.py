@@ -34,8 +34,8 @@ class PhotoFile:
     problem: tuple[str, str] | None = None
 
 
-def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: DataReport) -> list[PhotoFile]:
-    """Looks up and hashes every photo, in row order; each problem is reported for every row that has it.
+def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: DataReport, column: str = "") -> list[PhotoFile]:
+    """Looks up and hashes every photo, in row order; each problem is reported, in `column`, for every row that has it.
 
     Raises:
       DataError: `image_dir` is no folder though a row names a photo, or the machine failed to read a file.
@@ -50,7 +50,8 @@ def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: Dat
     for row, photo in enumerate(photos):
         if photo.problem is not None:
             kind, why = photo.problem
-            report.add(kind, file=photo.name, row=row, action=f"photo treated as absent: {why}")
+            place = {"file": photo.name, "row": row, "column": column or None, "value": photo.name}
+            report.add(kind, **place, action=f"photo treated as absent: {why}")
     return photos
 
 

@@ -61,6 +61,7 @@ def open_image_store(
     cache_dir: Path,
     report: DataReport,
     *,
+    column: str = "",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ImageStore:
@@ -73,6 +74,7 @@ def open_image_store(
       cache_dir: folder of the stores; made if absent.
       report: told of every photo that is missing ('image_missing'), outside the folder ('image_path') or
         undecodable ('image_broken'); the row stays and its photo is absent.
+      column: the names are from, for the report.
       workers: threads; None: one a usable core.
       progress: called with (rows done, N) while building.
 
@@ -81,7 +83,7 @@ def open_image_store(
       WorkdirError: the disk is full or `cache_dir` cannot be written.
     """
     workers = workers or min(len(os.sched_getaffinity(0)), 32)
-    photos = find_photos(names, Path(image_dir), workers, report)
+    photos = find_photos(names, Path(image_dir), workers, report, column)
     key = _key(photos, size)
     folder = Path(cache_dir) / f"images-{size}-{key[:16]}"
     # Whole stores never change, so a finished one needs no lock.
@@ -95,7 +97,8 @@ def open_image_store(
                 except OSError as error:
                     raise write_error(folder, error, needed=len(photos) * size * size * 3) from error
     for row, reason in broken:
-        report.add("image_broken", file=photos[row].name, row=row, action=f"photo treated as absent: it {reason}")
+        place = {"file": photos[row].name, "row": row, "column": column or None, "value": photos[row].name}
+        report.add("image_broken", **place, action=f"photo treated as absent: it {reason}")
     present_N = np.array([photo.digest != "" for photo in photos], bool)
     present_N[[row for row, _ in broken]] = False
     return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder)

@@ -93,6 +93,8 @@ def restore(
     for path in reversed(_checkpoints(directory)):
         try:
             body = verify(path)
+            if body["step"] != int(path.name):
+                raise DamagedError(f"it is checkpoint {body['step']} under another name")
         except DamagedError as error:
             damaged.append((path, str(error)))
             continue

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.data.dataset import Dataset
+from mmjax.data.folds import load_folds
 from mmjax.data.planted import ceiling
 from mmjax.settings import Settings
 from mmjax.train import metrics
@@ -76,8 +77,9 @@ def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[s
     done = finished(workdir, settings.cv.folds)
     parts = [pd.read_csv(workdir / f"fold_{f}" / PREDICTIONS, dtype=str, keep_default_na=False) for f in done]
     joined = pd.concat(parts, ignore_index=True)
-    place = {name: i for i, name in enumerate(dataset.table.ids)}
-    order = np.argsort([place[i] for i in joined["id"]], kind="stable")
+    # By row, not by id: where two rows have one id, neither may take the other's place.
+    fold_N = load_folds(workdir / "folds.csv", dataset.table.ids)
+    order = np.argsort(np.concatenate([np.flatnonzero(fold_N == f) for f in done]), kind="stable")
     atomic_write_text(workdir / PREDICTIONS, joined.iloc[order].to_csv(index=False))
     by_fold = {f: d["metrics"] for f, d in done.items()}
     summary = {

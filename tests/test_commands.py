@@ -76,10 +76,30 @@ def test_a_config_is_read_from_any_working_directory(tmp_path: Path, monkeypatch
     assert (settings.data.name, settings.cv.only, settings.cv.folds) == ("fashion", (1,), 4)
 
 
-def test_a_config_file_that_fails_is_named_with_its_error(tmp_path: Path):
-    (tmp_path / "mine.py").write_text("def get_config(arg=''):\n    return {}['absent']\n")
-    with pytest.raises(ConfigError, match="absent"):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config(arg=''):\n    return {}['absent']\n", "absent"),
+        ("def get_config(:\n", "invalid syntax"),
+        ("import sys\nsys.exit(3)\n", r"ends the program \(3\)"),
+        ("def get_config(arg=''):\n    return None\n", "mine.py returns NoneType; it must return"),
+        ("def get_config(arg=''):\n    return {'train': 1}\n", "mine.py returns dict; it must return"),
+    ],
+)
+def test_a_config_file_that_fails_is_named_with_its_error(
+    code: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ConfigError, match=message):
         read_config("test", str(tmp_path / "mine.py"))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "cache").write_text("")
+    line = [f"--config={CONFIGS / 'tabular.py'}", f"--config.data.cache={tmp_path / 'cache'}", f"--workdir={tmp_path / 'run'}"]
+    assert main(["train", *line]) == 2
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_predict_gives_a_row_for_every_row_whatever_is_wrong_with_it(trained: "Trained", tmp_path: Path):

@@ -8,7 +8,7 @@ from mmjax.data.dataset import SCHEMAS
 from mmjax.data.propose import propose_schema
 from mmjax.data.report import DataReport
 from mmjax.data.table import read_table
-from mmjax.errors import SchemaError
+from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema
 
 
@@ -72,3 +72,9 @@ def test_names_that_come_again_are_a_group(tmp_path: Path):
     seller = [f"seller{i % 450}" for i in range(900)]
     schema, _ = proposed(tmp_path, k=[f"k{i}" for i in range(900)], seller=seller, y=list("ab") * 450)
     assert schema.group == "seller"
+
+
+def test_a_table_without_rows_says_nothing(tmp_path: Path):
+    (tmp_path / "rows.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match="no rows to look at"):
+        propose_schema(tmp_path / "rows.csv")

@@ -26,8 +26,8 @@ def category_name(text: str) -> str:
 
 def number_categories(column: Sequence[str], seen: dict[str, int]) -> list[int]:
     """Number of each value; `seen` learns new ones."""
-    number = seen.setdefault
-    return [number(category_name(v), len(seen)) for v in column]
+    number = {v: seen.setdefault(category_name(v), len(seen)) for v in dict.fromkeys(column)}
+    return [number[v] for v in column]
 
 
 def read_numbers(column: Sequence[str], *, file: str, name: str, first: int, report: DataReport) -> list[float]:
@@ -40,6 +40,12 @@ def read_numbers(column: Sequence[str], *, file: str, name: str, first: int, rep
       first: row number of the first cell.
       report: told of words (`number_unreadable`) and of what float32 cannot hold (`number_infinite`).
     """
+    try:  # nearly every column is good throughout, and is then read in a fifth of the time
+        out = list(map(float, column))
+        if all(abs(number) <= _LARGEST for number in out) and not any("_" in text for text in column):
+            return out
+    except ValueError:
+        pass
     out = []
     for i, text in enumerate(column):
         try:
@@ -56,15 +62,29 @@ def read_numbers(column: Sequence[str], *, file: str, name: str, first: int, rep
     return out
 
 
-def number_words(column: Sequence[str], words: dict[str, int], length: int) -> Int[np.ndarray, "n T"]:
+class Words(dict[str, int]):
+    """Number of each word, 0 being padding; a word it does not know gets the next number."""
+
+    def __init__(self) -> None:
+        super().__init__({"": 0})
+
+    def __missing__(self, word: str) -> int:
+        return self.setdefault(word[:_LONGEST_WORD], len(self))
+
+
+def number_words(column: Sequence[str], words: Words, length: int) -> Int[np.ndarray, "n T"]:
     """The first `length` English words of each text by number, 0 padding; `words` learns new ones."""
-    out = np.zeros((len(column), length), np.int32)
-    number = words.setdefault
+    flat: list[int] = []
+    count_n = np.zeros(len(column), np.int64)
     for i, text in enumerate(column):
-        found = islice(_WORD.finditer(text.lower()), length)
-        ids = [number(m[0][:_LONGEST_WORD], len(words)) for m in found]
-        out[i, : len(ids)] = ids
-    return out
+        before, text = len(flat), text.lower()  # noqa: PLW2901 - words are lower-case
+        # Only the beginning of a long text is searched.
+        found = _WORD.findall(text)[:length] if len(text) < 32 * length else [m[0] for m in islice(_WORD.finditer(text), length)]
+        flat += map(words.__getitem__, found)
+        count_n[i] = len(flat) - before
+    out_NxT = np.zeros((len(column), length), np.int32)
+    out_NxT[np.arange(length) < count_n[:, None]] = flat
+    return out_NxT
 
 
 def photo_names(schema: Schema, columns: dict[str, Sequence[str]], count: int) -> list[str]:
@@ -81,7 +101,7 @@ def photo_names(schema: Schema, columns: dict[str, Sequence[str]], count: int) -
 def find_classes(labels: Sequence[str]) -> tuple[str, ...]:
     """The classes among labels: in numeric order where all are numbers, else in that of letters; '2' and '2.0' are one."""
     found: dict[str, str] = {}
-    for value in labels:
+    for value in dict.fromkeys(labels):
         if value.lower() not in MISSING:
             found.setdefault(category_name(value), value)
     return tuple(sorted(found.values(), key=_order(found.values())))
@@ -92,7 +112,8 @@ def number_labels(
 ) -> Int[np.ndarray, " N"]:
     """Class index of each row, -1 where the label is missing or no class; both are reported."""
     index = {category_name(c): i for i, c in enumerate(classes)} | {c: i for i, c in enumerate(classes)}
-    label_N = np.array([index.get(v, index.get(category_name(v), -1)) for v in labels], np.int32)
+    number = {v: index.get(v, index.get(category_name(v), -1)) for v in dict.fromkeys(labels)}
+    label_N = np.array([number[v] for v in labels], np.int32)
     for row in np.flatnonzero(label_N < 0).tolist():
         value = labels[row]
         kind = "label_missing" if value.lower() in MISSING else "label_unknown"

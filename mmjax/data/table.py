@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from mmjax.data.columns import find_classes, number_categories, number_labels, number_words, photo_names, read_numbers
+from mmjax.data.columns import Words, find_classes, number_categories, number_labels, number_words, photo_names, read_numbers
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.growing import GrowingArray
 from mmjax.data.report import DataReport
@@ -120,7 +120,7 @@ class _Reader:
         self.values: list[dict[str, int]] = [{} for _ in self.schema.categorical]
         self.codes = GrowingArray(len(self.values), np.int32)
         self.numbers = GrowingArray(len(self.schema.continuous), np.float64)
-        self.words: dict[str, int] = {"": 0}
+        self.words = Words()
         self.tokens = GrowingArray(self.text_length if self.schema.text else 0, np.int32, self.spill)
         self.labels: list[str] = []
         self.groups: dict[str, int] = {}
@@ -171,6 +171,8 @@ class _Reader:
 
     def _check_ids(self) -> None:
         seen: dict[str, int] = {}
+        if len({"", *self.ids}) > len(self.ids):  # all differ, and none is empty
+            return
         for row, name in enumerate(self.ids):
             place = {"file": str(self.path), "row": row, "column": self.schema.id}
             if not name:

@@ -4,9 +4,9 @@ A batch is a dict of arrays. B rows, C one-hot groups, S numbers, T tokens, H x 
 
 | key              | dtype   | shape       | meaning                                                            |
 |------------------|---------|-------------|--------------------------------------------------------------------|
-| `tabular_id`     | int32   | B x C       | column of the one-hot block, -1 for a value unseen in training      |
+| `tabular_id`     | int16, int32 | B x C  | column of the one-hot block, -1 for a value unseen in training      |
 | `tabular_number` | float32 | B x S       | min-max scaled to [0, 1]                                           |
-| `text`           | int32   | B x T       | 0 padding, 1 unknown word, 2... words                              |
+| `text`           | int16, int32 | B x T  | 0 padding, 1 unknown word, 2... words                              |
 | `image`          | uint8   | B x H x W x 3 | RGB                                                              |
 | `image_features` | float32 | B x V       | standardised vector made by another model                          |
 | `present`        | bool    | B x M       | which of `InputSpec.modalities` this row has, in that order        |
@@ -26,6 +26,11 @@ PADDING, UNKNOWN = 0, 1
 """Text ids with a meaning of their own."""
 
 Batch = dict[str, Any]
+
+
+def id_dtype(count: int) -> str:
+    """Of ids below `count`, and -1: half the memory where they fit, so that a million rows of text stay small."""
+    return "int16" if count <= 1 << 15 else "int32"
 
 
 @dataclass(frozen=True)

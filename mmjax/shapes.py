@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.batch import InputSpec
+from mmjax.batch import InputSpec, id_dtype
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -25,9 +25,9 @@ def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
 def blank_rows(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
     """The part of a batch that encoders and a frozen autoencoder make: what is kept of every row of the table."""
     sizes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "tabular_id": ((spec.groups,), np.int32),
+        "tabular_id": ((spec.groups,), np.dtype(id_dtype(spec.onehot))),
         "tabular_number": ((spec.numbers,), np.float32),
-        "text": ((spec.tokens,), np.int32),
+        "text": ((spec.tokens,), np.dtype(id_dtype(spec.vocabulary))),
         "image": ((spec.image_size, spec.image_size, 3), np.uint8),
         "image_features": ((spec.features,), np.float32),
         "codes": ((code_width,), np.float32),

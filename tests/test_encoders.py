@@ -28,7 +28,7 @@ def test_onehot_ids_run_on_over_the_groups():
     np.testing.assert_array_equal(ids, [[2, 3], [1, 3], [0, 4], [-1, -1]])
     np.testing.assert_array_equal(numbers[:, 0], np.float32([0, 1, 0.5, 1]))  # clipped outside the training range
     assert (encoder.onehot, encoder.groups, encoder.numbers) == (5, 2, 1)
-    assert (ids.dtype, numbers.dtype) == (np.int32, np.float32)
+    assert (ids.dtype, numbers.dtype) == (np.int16, np.float32)
 
 
 def test_missing_numbers_are_the_training_median():
@@ -299,3 +299,13 @@ def test_real_vector_files(data_root, name, dim):
     assert report.counts() == {}
     with pytest.raises(DataError, match=f"{dim} numbers.*300"):
         load_vectors(data_root / "glove" / name, ["the"], 300)
+
+
+@pytest.mark.parametrize(("words", "dtype"), [(32766, np.int16), (32767, np.int32)])
+def test_ids_are_as_small_as_the_vocabulary_allows(words: int, dtype: type):
+    """Fails when the largest id wraps around, or when a million rows of text take twice the memory they need."""
+    names = tuple(f"w{i}" for i in range(words))
+    table = make_table([["a", "b"]], [], ["w0", names[-1]])
+    ids = TextEncoder(names, table.words.shape[1]).transform(table)
+    assert ids.dtype == dtype
+    assert ids.max() == words + 1

@@ -57,8 +57,8 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     assert large.step_bytes["activations"] == pytest.approx(8 * small.step_bytes["activations"], rel=0.05)
     assert large.step_bytes["activations"] < 64 * 4 * 40 * 32  # no more than every value of every layer, several times over
     assert large.rows_bytes == 2 * small.rows_bytes
-    # 4 ids and 2 numbers of 4 bytes, a label of 4, one flag of presence.
-    assert small.rows_bytes == 1000 * (4 * 4 + 2 * 4 + 4 + 1)
+    # 4 ids of 2 bytes and 2 numbers of 4, a label of 4, one flag of presence.
+    assert small.rows_bytes == 1000 * (4 * 2 + 2 * 4 + 4 + 1)
     assert small.plan.placement == "vmap"
     assert small.total_bytes == 2 * (sum(small.step_bytes.values()) + small.rows_bytes)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from mmjax.batch import id_dtype
 from mmjax.data.table import Table
 from mmjax.errors import DataError
 
@@ -110,7 +111,7 @@ class TabularEncoder:
         """Encodes every row of `table`, which may be another table with other category lists.
 
         Returns:
-          tabular_id: int32 N x C, column of the one-hot block, -1 for a category not seen in training.
+          tabular_id: `id_dtype` N x C, column of the one-hot block, -1 for a category not seen in training.
           tabular_number: float32 N x S in [0, 1].
 
         Raises:
@@ -122,12 +123,12 @@ class TabularEncoder:
                 f"but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
             )
         rows = len(table.continuous)
-        id_NxC = np.empty((rows, self.groups), np.int32)
+        id_NxC = np.empty((rows, self.groups), id_dtype(self.onehot))
         number_NxS = np.empty((rows, self.numbers), np.float32)
         offset = 0
         for c, (values, categories) in enumerate(zip(self.values, table.categories, strict=True)):
             column = {value: offset + i for i, value in enumerate(values)}
-            lookup = np.array([column.get(value, -1) for value in categories] or [-1], np.int32)
+            lookup = np.array([column.get(value, -1) for value in categories] or [-1], id_NxC.dtype)
             id_NxC[:, c] = lookup[table.categorical[:, c]]
             offset += len(values)
         for s, number in enumerate(self.numbers_of):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from mmjax.batch import PADDING, UNKNOWN
+from mmjax.batch import PADDING, UNKNOWN, id_dtype
 from mmjax.data.report import DataReport
 from mmjax.data.table import Table
 from mmjax.errors import DataError
@@ -55,7 +55,7 @@ class TextEncoder:
         return _FIRST + len(self.words)
 
     def transform(self, table: Table) -> Int[np.ndarray, "N T"]:
-        """Ids of every row, int32.
+        """Ids of every row, of `id_dtype(vocabulary)`.
 
         Raises:
           DataError: the table was cut to another number of tokens.
@@ -64,9 +64,9 @@ class TextEncoder:
             found = table.words.shape[1]
             raise DataError(f"{table.path}: was cut to {found} tokens a row, training to {self.tokens}; use its text_length.")
         ids = {word: i for i, word in enumerate(self.words, _FIRST)}
-        lookup_V = np.array([ids.get(word, UNKNOWN) for word in table.word_list] or [PADDING], np.int32)
+        lookup_V = np.array([ids.get(word, UNKNOWN) for word in table.word_list] or [PADDING], id_dtype(self.vocabulary))
         lookup_V[0] = PADDING
-        id_NxT = np.empty(table.words.shape, np.int32)
+        id_NxT = np.empty(table.words.shape, lookup_V.dtype)
         for start in range(0, len(id_NxT), _CHUNK):
             part = slice(start, start + _CHUNK)
             id_NxT[part] = lookup_V[table.words[part]]

@@ -12,7 +12,7 @@ def tabular_vector(batch: Batch, onehot: int, dtype: jnp.dtype) -> Float[Array, 
     Numbers come first so that folds with different category lists are padded at the end. A value not seen in training (-1) is
     all zeros.
     """
-    id_BxC: Int[Array, "B C"] = batch["tabular_id"]
+    id_BxC: Int[Array, "B C"] = batch["tabular_id"].astype(jnp.int32)
     # Groups have columns of their own, so writing each group's one leaves the concatenation of their one-hot vectors. A scatter
     # of C ones a row: summing C one-hot vectors would write B x C x O numbers first, a fifth of a tabular step.
     column_BxC = jnp.where(id_BxC < 0, onehot, id_BxC)  # past the end: dropped
@@ -28,7 +28,7 @@ def pixels(image_BxHxWxC: UInt8[Array, "B H W C"], dtype: jnp.dtype) -> Float[Ar
 
 def embed(table_VxE: Float[Array, "V E"], text_BxT: Int[Array, "B T"], dtype: jnp.dtype) -> Float[Array, "B T E"]:
     """Word vectors; padding is exactly zero whatever the table's first row holds."""
-    vector_BxTxE = jnp.take(table_VxE, text_BxT, axis=0).astype(dtype)
+    vector_BxTxE = jnp.take(table_VxE, text_BxT.astype(jnp.int32), axis=0).astype(dtype)
     return vector_BxTxE * (text_BxT != PADDING)[..., None].astype(dtype)
 
 

@@ -77,9 +77,11 @@ def number_words(column: Sequence[str], words: Words, length: int) -> Int[np.nda
     flat: list[int] = []
     count_n = np.zeros(len(column), np.int64)
     for i, text in enumerate(column):
-        before, text = len(flat), text.lower()  # noqa: PLW2901 - words are lower-case
-        # Only the beginning of a long text is searched.
-        found = _WORD.findall(text)[:length] if len(text) < 32 * length else [m[0] for m in islice(_WORD.finditer(text), length)]
+        before, lower = len(flat), text.lower()
+        if len(text) < 32 * length:
+            found = _WORD.findall(lower)[:length]
+        else:  # only the beginning of a long text is searched
+            found = [m[0] for m in islice(_WORD.finditer(lower), length)]
         flat += map(words.__getitem__, found)
         count_n[i] = len(flat) - before
     out_NxT = np.zeros((len(column), length), np.int32)

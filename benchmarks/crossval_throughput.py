@@ -9,17 +9,17 @@ program cached, no photo decoded before), PyTorch, ours `later` (both caches war
 """
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Report, arguments, cores, peak_memory, say, spread, use_cores
+from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
+from benchmarks.machine import cores, peak_memory, say
 from benchmarks.sizes import SIZES, Size, make_settings
 
 NAME = "crossval_throughput"
@@ -38,25 +38,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.set_defaults(rounds=1)
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--rows", default="1,8,2,6", help="of Table 1")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    options = parse(argv)
-    if options.worker:
-        use_cores(options.threads)
-        print(json.dumps(_work(json.loads(options.worker))), flush=True)
-        return
-    report = Report(options, NAME)
+    run_cases(parse(argv), NAME, cases, _work)
+
+
+def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Every row of Table 1 that was asked for."""
     with tempfile.TemporaryDirectory() as temporary:
-        for row in map(int, options.rows.split(",")):
-            if report.in_time:
-                report.add(f"row{row}", measure(row, options, Path(temporary)))
-            else:
-                report.leave_out(f"row{row}")
-    say(f"{report.path}")
+        for row in map(int, report.options.rows.split(",")):
+            yield f"row{row}", partial(measure, row, report.options, Path(temporary))
 
 
 def measure(row: int, options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
@@ -112,23 +106,10 @@ def _summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _run(job: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """One process; its last line is its result."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.crossval_throughput",
-        "--worker",
-        json.dumps(job),
-        "--threads",
-        str(options.threads),
-    ]
     start = time.perf_counter()
     # The cache's folder must be known before jax starts.
-    env = os.environ | ({"JAX_COMPILATION_CACHE_DIR": str(Path(job["cache"]) / "compiled")} if "cache" in job else {})
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise RuntimeError(f"{job['side']} failed:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1]) | {"process_s": time.perf_counter() - start}
+    env = {"JAX_COMPILATION_CACHE_DIR": str(Path(job["cache"]) / "compiled")} if "cache" in job else {}
+    return run_apart(NAME, job, options, env) | {"process_s": time.perf_counter() - start}
 
 
 def _work(job: dict[str, Any]) -> dict[str, Any]:

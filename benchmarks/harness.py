@@ -6,86 +6,23 @@ Measure on a quiet machine: PyTorch's threads wait for each other in busy loops,
 
 import argparse
 import gc
-import importlib.util
 import json
 import os
-import resource
 import statistics
+import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import facts, say, use_cores
+
 Run = Callable[[int], int]
 """Does that many repeats, waits for the device and returns how many steps they were."""
-
-
-def cores() -> int:
-    """Cores this process may use; both frameworks are given all of them."""
-    return len(os.sched_getaffinity(0))
-
-
-def use_cores(count: int) -> None:
-    """Leaves this process (and both frameworks, if not started yet) `count` cores; 0: all."""
-    if count:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-
-
-def busy_cores() -> float:
-    """How many cores other programs keep busy just now, looked at for half a second."""
-
-    def read() -> tuple[float, float]:
-        values = [float(v) for v in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]]
-        return sum(values), values[3] + values[4]
-
-    if not Path("/proc/stat").exists():
-        return 0.0
-    before = read()
-    time.sleep(0.5)
-    after = read()
-    total = max(after[0] - before[0], 1.0)
-    return (os.cpu_count() or 1) * (1.0 - (after[1] - before[1]) / total)
-
-
-def say(line: str) -> None:
-    """Prints a line at once."""
-    print(line, flush=True)
-
-
-def facts() -> dict[str, Any]:
-    """Machine, versions, commit, date, load and arguments."""
-    from mmjax.train.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
-
-    known = environment() | {"argv": sys.argv[1:]}
-    known["cores"] = cores()
-    known["processor"] = _processor()
-    known["busy_cores_before"] = busy_cores()
-    if known["busy_cores_before"] > 0.3:
-        say(f"WARNING: other programs keep {known['busy_cores_before']:.1f} cores busy; these numbers will mean little.")
-    if importlib.util.find_spec("torch"):
-        import torch  # noqa: PLC0415
-
-        known["versions"]["torch"] = torch.__version__
-        known["torch_threads"] = torch.get_num_threads()
-    return known
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would start at the memory of the process that started this one
-        line = next(v for v in status.read_text(encoding="utf-8").splitlines() if v.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @dataclass
@@ -188,6 +125,7 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=0.0, help="start no further case after this long; 0: no limit")
     parser.add_argument("--threads", type=int, default=0, help="cores for both frameworks; 0: all")
     parser.add_argument("--no-torch", action="store_true", help="measure ours alone")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser
 
 
@@ -195,30 +133,73 @@ class Report:
     """The JSON file of one script: rewritten after every case, so that a run cut short leaves what it has."""
 
     def __init__(self, options: argparse.Namespace, name: str):
-        use_cores(options.threads)
-        self.path = options.out / f"{name}.json"
+        self.options, self.path = options, options.out / f"{name}.json"
         self.start, self.limit = time.monotonic(), options.minutes * 60
-        shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        self.content: dict[str, Any] = {"benchmark": name, "facts": facts(), "options": shown, "cases": {}, "left_out": []}
+        shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k != "worker"}
+        self.content: dict[str, Any] = {"benchmark": name, "facts": facts(), "options": shown}
+        self.content |= {"cases": {}, "left_out": [], "failed": {}}
 
     @property
     def in_time(self) -> bool:
         """Whether a further case may start."""
         return not self.limit or time.monotonic() - self.start < self.limit
 
-    def add(self, case: str, result: dict[str, Any]) -> None:
-        """Adds a case and writes the file."""
-        self.content["cases"][case] = result
-        self.write()
-
-    def leave_out(self, case: str) -> None:
-        """Notes a case for which there was no time."""
-        self.content["left_out"].append(case)
-        say(f"  {case}: left out, the time of --minutes is used up")
-        self.write()
-
     def write(self) -> None:
         """Writes the file."""
         self.content["seconds"] = time.monotonic() - self.start
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.content, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+Cases = Callable[[Report], Iterator[tuple[str, Callable[[], dict[str, Any]]]]]
+"""Yields the cases' names and what measures them; may add to the report's content first."""
+
+
+def run_cases(
+    options: argparse.Namespace, name: str, cases: Cases, work: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> None:
+    """What every script does: measures its cases one by one and writes their JSON; a process it started does one job.
+
+    Args:
+      options: see `arguments`.
+      name: of the script and its JSON file.
+      cases: in order; those for which the time of --minutes is used up are named as left out.
+      work: does a job of `run_apart`.
+
+    Raises:
+      SystemExit: a case failed; the others were measured all the same.
+    """
+    use_cores(options.threads)
+    if options.worker:
+        assert work is not None
+        print(json.dumps(work(json.loads(options.worker))), flush=True)
+        return
+    report = Report(options, name)
+    for label, measure in cases(report):
+        if not report.in_time:
+            report.content["left_out"].append(label)
+            say(f"  {label}: left out, the time of --minutes is used up")
+            continue
+        try:
+            report.content["cases"][label] = measure()
+        except Exception as error:
+            report.content["failed"][label] = f"{type(error).__name__}: {error}".strip()[-500:]
+            traceback.print_exc()
+        report.write()
+    report.write()
+    say(f"{report.path}")
+    if report.content["failed"]:
+        raise SystemExit(1)
+
+
+def run_apart(name: str, job: dict[str, Any], options: argparse.Namespace, env: dict[str, str] | None = None) -> dict[str, Any]:
+    """What `work` of a script returns for a job, in a process of its own with more environment variables.
+
+    Raises:
+      RuntimeError: the process failed; the end of what it wrote.
+    """
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--threads", str(options.threads), "--worker", json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (env or {}))
+    if done.returncode:
+        raise RuntimeError(f"{job} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -9,19 +9,18 @@ the share of a training loop's time spent in `next(loader)`, rows on the host, b
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Report, arguments, say, spread, use_cores
+from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
+from benchmarks.machine import say
 from benchmarks.sizes import Case, Size, make_settings, make_spec
 
 NAME = "input_pipeline"
@@ -37,30 +36,23 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sides", default="224,512", help="pixels of a decoded photo")
     parser.add_argument("--photos", type=int, default=256)
     parser.add_argument("--steps", type=int, default=12, help="training steps of the waiting measurement")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    options = parse(argv)
-    if options.worker:
-        use_cores(options.threads)
-        job = json.loads(options.worker)
-        print(json.dumps((_ours if job["kind"] == "ours" else _theirs)(job)), flush=True)
-        return
-    report = Report(options, NAME)
-    with tempfile.TemporaryDirectory() as temporary:
-        from benchmarks.synth import write_photos  # noqa: PLC0415
+    run_cases(parse(argv), NAME, cases, lambda job: (_ours if job["kind"] == "ours" else _theirs)(job))
 
+
+def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Every size of photos, out of one folder of files."""
+    from benchmarks.synth import write_photos  # noqa: PLC0415 - needs Pillow, the workers' flags do not
+
+    with tempfile.TemporaryDirectory() as temporary:
         photos = Path(temporary) / "photos"
-        write_photos(photos, options.photos, 640, 480)
-        for side in map(int, options.sides.split(",")):
-            if report.in_time:
-                report.add(f"photos_{side}", measure(side, photos, options))
-            else:
-                report.leave_out(f"photos_{side}")
-    say(f"{report.path}")
+        write_photos(photos, report.options.photos, 640, 480)
+        for side in map(int, report.options.sides.split(",")):
+            yield f"photos_{side}", partial(measure, side, photos, report.options)
 
 
 def measure(side: int, photos: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,12 +63,7 @@ def measure(side: int, photos: Path, options: argparse.Namespace) -> dict[str, A
         for kind in ("ours",) if options.no_torch else ("ours", "theirs"):
             with tempfile.TemporaryDirectory() as cache:
                 job = {"kind": kind, "side": side, "photos": str(photos), "count": options.photos, "cache": cache}
-                command = [sys.executable, "-m", "benchmarks.input_pipeline", "--threads", str(options.threads), "--worker"]
-                job |= {"steps": options.steps, "workers": workers}
-                done = subprocess.run([*command, json.dumps(job)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{kind} failed:\n{done.stderr[-4000:]}")
-            result = json.loads(done.stdout.splitlines()[-1])
+                result = run_apart(NAME, job | {"steps": options.steps, "workers": workers}, options)
             workers = result.get("workers", workers)
             found[kind].append(result)
             shown = ", ".join(f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, int | float))

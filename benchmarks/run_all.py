@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.harness import busy_cores, say
+from benchmarks.machine import busy_cores, say
 
 SHARES = {"step_throughput": 0.47, "crossval_throughput": 0.32, "input_pipeline": 0.06, "scaling": 0.15}
 """Of the time."""

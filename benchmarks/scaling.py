@@ -9,18 +9,18 @@ the cost of splitting, not a gain.
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import ours
-from benchmarks.harness import Contender, Report, arguments, interleave, peak_memory, ratio, say, use_cores
+from benchmarks.harness import Contender, Report, arguments, interleave, ratio, run_apart, run_cases
+from benchmarks.machine import peak_memory, say
 from benchmarks.sizes import CASES, SIZES, Size, make_settings
 
 NAME = "scaling"
@@ -41,28 +41,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sides", default="32,64,128")
     parser.add_argument("--folds", default="1,2,5,10")
     parser.add_argument("--devices", default="1,2,4,8")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    options = parse(argv)
-    if options.worker:
-        use_cores(options.threads)
-        job = json.loads(options.worker)
-        print(json.dumps((_train_rows if job["part"] == "rows" else _split)(job)), flush=True)
-        return
-    report = Report(options, NAME)
+    run_cases(parse(argv), NAME, cases, lambda job: (_train_rows if job["part"] == "rows" else _split)(job))
+
+
+def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Every value of every part."""
+    options = report.options
     parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "devices": devices_part}
     for name in options.parts.split(","):
         for value in map(int, getattr(options, {"image": "sides"}.get(name, name)).split(",")):
-            label = f"{name}_{value}"
-            if report.in_time:
-                report.add(label, {"part": name, "value": value} | parts[name](value, options))
-            else:
-                report.leave_out(label)
-    say(f"{report.path}")
+            yield f"{name}_{value}", partial(_measure, name, parts[name], value, options)
+
+
+def _measure(name: str, part: Callable[..., dict[str, Any]], value: int, options: argparse.Namespace) -> dict[str, Any]:
+    return {"part": name, "value": value} | part(value, options)
 
 
 def rows_part(rows: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,7 +68,7 @@ def rows_part(rows: int, options: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as temporary:
         data = write_data(Path(temporary) / "data", rows, tokens=TEXT.tokens, vocabulary=TEXT.vocabulary)
-        result = _run({"part": "rows", "data": str(data), "cache": str(Path(temporary) / "cache")}, options)
+        result = run_apart(NAME, {"part": "rows", "data": str(data), "cache": str(Path(temporary) / "cache")}, options)
         result["csv_bytes"] = (data / TABLE).stat().st_size
     say(
         f"  {rows} rows: {result['seconds']:.1f} s ({result['ready_s']:.1f} s until the first step), "
@@ -118,17 +115,10 @@ def _compared(label: str, contenders: list[Contender]) -> dict[str, Any]:
 def devices_part(devices: int, options: argparse.Namespace) -> dict[str, Any]:
     """Rows #1 and #2 on so many virtual devices: the batch sharded, and five folds placed."""
     job = {"part": "devices", "devices": devices, "size": options.size, "rounds": options.rounds}
-    result = _run(job, options, {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"})
+    env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    result = run_apart(NAME, job, options, env)
     say(f"  {devices} devices: " + ", ".join(f"{k} {1e3 * v['step_s']['median']:.3f} ms" for k, v in result["cases"].items()))
     return result
-
-
-def _run(job: dict[str, Any], options: argparse.Namespace, env: dict[str, str] | None = None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.scaling", "--threads", str(options.threads), "--worker", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (env or {}))
-    if done.returncode:
-        raise RuntimeError(f"{job} failed:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _train_rows(job: dict[str, Any]) -> dict[str, Any]:

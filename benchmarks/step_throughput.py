@@ -12,12 +12,15 @@ import gc
 import importlib.util
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
 
 from benchmarks import ours
-from benchmarks.harness import Contender, Report, arguments, interleave, ratio, say
+from benchmarks.harness import Contender, Report, arguments, interleave, ratio, run_cases
+from benchmarks.machine import say
 from benchmarks.peaks import peaks
 from benchmarks.sizes import CASES, SIZES, Case
 
@@ -40,22 +43,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark."""
-    options = parse(argv)
-    torch = importlib.util.find_spec("torch") is not None and not options.no_torch
-    report = Report(options, NAME)
+    run_cases(parse(argv), NAME, cases)
+
+
+def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Every case in every dtype."""
+    options, torch = report.options, importlib.util.find_spec("torch") is not None and not report.options.no_torch
     report.content["peaks"] = peaks()
     if torch:
         report.content["skipped_modes"] = skipped_modes(options.modes.split(","))
     for dtype in options.dtypes.split(","):
         for name in options.cases.split(","):
             label = name if dtype == "float32" else f"{name}_{dtype}"
-            if report.in_time:
-                say(f"  {label} ({options.size})")
-                report.add(label, measure(CASES[name], dtype, options, report.content, torch=torch))
-                _release(torch=torch)
-            else:
-                report.leave_out(label)
-    say(f"{report.path}")
+            yield label, partial(measure, CASES[name], dtype, options, report.content, torch=torch)
+            _release(torch=torch)
 
 
 def skipped_modes(modes: list[str]) -> dict[str, str]:
@@ -72,6 +73,7 @@ def skipped_modes(modes: list[str]) -> dict[str, str]:
 
 def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any], *, torch: bool) -> dict[str, Any]:
     """One case: all contenders in turns."""
+    say(f"  {case.name} ({options.size}, {dtype})")
     size = SIZES[options.size]
     first, found = ours.contender("ours", case, size, dtype=dtype)
     contenders = [first]

@@ -11,6 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 Found = dict[str, Any]
+NAMES = {
+    "row1": "#1 table",
+    "row2": "#2 text",
+    "row3": "#3 photo",
+    "row4": "#4 all, concatenated",
+    "row5": "#5 all, discretised",
+    "row6": "#6 all, attention",
+    "row7": "#7 = #6 + AE",
+    "row8": "#8 = #6 + MMAE",
+    "mmae": "MMAE alone",
+    "ae": "AE alone",
+}
 OURS, THEIRS, GREY = "#2f6fb0", "#d9822b", "#888888"
 
 
@@ -62,37 +74,46 @@ def _bars(axis: Axes, names: list[str], series: dict[str, list[Found | None]], c
         ranges = [[v["median"] - v["min"] for v in kept], [v["max"] - v["median"] for v in kept]]
         axis.barh(places, [m - 1 for m in middle], height, left=1, color=colours[label], label=label)
         axis.errorbar(middle, places, xerr=ranges, fmt="none", ecolor="black", elinewidth=0.8)
+        for place, v in zip(places, kept, strict=True):
+            text = f"{v['median']:.2f}" if v["median"] < 10 else f"{v['median']:.0f}"
+            at = (max(1.0, v["max"]), place)  # never on the line at 1
+            axis.annotate(text, at, xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xscale("log")
-    axis.set_xmargin(0.1)
+    axis.set_xmargin(0.12)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     low, high = axis.get_xlim()
-    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= t <= high]
+    decades = range(-2, 5)
+    ticks = [m * 10.0**d for d in decades for m in ((1, 2, 5) if high / low < 100 else (1,)) if low <= m * 10.0**d <= high]
     axis.set_xticks(ticks)
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set_xlabel("times as fast as PyTorch")
-    axis.legend(fontsize=8, frameon=False)
+    if len(series) > 1:
+        axis.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=len(series))
 
 
 def _steps(axis: Axes, found: Found) -> None:
-    cases = found["cases"]
+    order = list(NAMES)
+    cases = dict(sorted(found["cases"].items(), key=lambda c: order.index(c[0].removesuffix("_bfloat16"))))
     same = [c["ratios"]["same"] for c in cases.values()]
     kept = ("torch_eager", "torch_compile", "torch_reduce-overhead")
     names = [n for n in kept if any(s.get(n) for s in same)]
     colours = dict(zip(kept, (OURS, THEIRS, GREY), strict=True))
     labels = {n: n.replace("torch_", "PyTorch ") for n in names}
     series = {labels[n]: [s.get(n) for s in same] for n in names}
-    _bars(axis, list(cases), series, {labels[n]: colours[n] for n in names})
-    axis.set_title(f"one training step, size {found['options']['size']}", fontsize=10)
+    shown = [NAMES[n.removesuffix("_bfloat16")] + (", bf16" if n.endswith("_bfloat16") else "") for n in cases]
+    _bars(axis, shown, series, {labels[n]: colours[n] for n in names})
+    against = f", against {labels[names[0]]}" if len(names) == 1 else ""
+    axis.set_title(f"one training step, size {found['options']['size']}{against}", fontsize=10)
 
 
 def _runs(axis: Axes, found: Found, photos: Found | None) -> None:
     names, first, later = [], [], []
-    for name, case in [*found["cases"].items(), *(photos["cases"] if photos else {}).items()]:
+    for name, case in [*sorted(found["cases"].items()), *(photos["cases"] if photos else {}).items()]:
         if case.get("ratios"):
-            names.append(name.replace("row", "five folds of row ").replace("photos_", "photo epochs, "))
+            names.append(f"five folds of #{name[3:]}" if name.startswith("row") else f"photos, {name[7:]} px, an epoch")
             first.append(case["ratios"]["first"])
             later.append(case["ratios"]["later"])
     _bars(axis, names, {"first run or epoch": first, "later ones": later}, {"first run or epoch": THEIRS, "later ones": OURS})
@@ -103,13 +124,18 @@ def _rows(axis: Axes, found: Found) -> None:
     cases = [c for c in found["cases"].values() if c["part"] == "rows"]
     rows = [c["value"] for c in cases]
     axis.loglog(rows, [c["seconds"] for c in cases], "o-", color=OURS, label="seconds, one fold, one epoch")
-    axis.loglog(rows, [c["ready_s"] for c in cases], "o--", color=OURS, label="seconds to the first step")
-    axis.loglog(rows, [c["peak_bytes"] / 2**30 for c in cases], "s-", color=THEIRS, label="GiB resident")
+    axis.loglog(rows, [c["ready_s"] for c in cases], "o--", color=OURS, label="seconds until rows are ready")
+    axis.loglog(rows, [c["peak_bytes"] / 2**30 for c in cases], "s-", color=THEIRS, label="largest GiB resident")
     axis.axhline(4, color=GREY, linewidth=0.8, linestyle=":")
     axis.annotate("4 GiB", (rows[0], 4), color=GREY, fontsize=8, va="bottom")
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axis.set_xlabel("rows of table + text")
-    axis.legend(fontsize=8, frameon=False)
-    axis.set_title("rows", fontsize=10)
+    axis.set_ylabel("seconds, GiB")
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, 1))
+    axis.set_ylim(top=axis.get_ylim()[1] * 8)
+    axis.set_title("cost against rows", fontsize=10)
 
 
 def _folds(axis: Axes, found: Found) -> None:
@@ -124,4 +150,4 @@ def _folds(axis: Axes, found: Found) -> None:
     axis.set_xlabel("folds trained together (row #1)")
     axis.set_ylabel("fold-steps a second")
     axis.legend(fontsize=8, frameon=False)
-    axis.set_title("folds", fontsize=10)
+    axis.set_title("folds in one program", fontsize=10)

@@ -9,26 +9,13 @@ range in brackets is the least and the largest of the rounds.
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.targets import targets
+
 Found = dict[str, Any]
 FILES = ("step_throughput", "crossval_throughput", "input_pipeline", "scaling")
-
-TARGETS: list[tuple[str, float, Callable[[dict[str, Found]], Found | None]]] = [
-    ("tabular step", 2.0, lambda f: _step(f, "row1")),
-    ("five tabular folds, end to end", 6.0, lambda f: _crossval(f, "row1")),
-    ("TextCNN step", 1.5, lambda f: _step(f, "row2")),
-    ("MMAE step", 1.5, lambda f: _step(f, "mmae")),
-    ("DenseNet (6, 6) step", 1.0, lambda f: _step(f, "row3")),
-    ("full model #8 step, the same work", 1.2, lambda f: _step(f, "row8")),
-    ("full model #8 step, codes as each side gets them", 1.2, lambda f: _step(f, "row8", "as_run", "torch_eager_encode")),
-    ("five folds of #8, end to end", 1.5, lambda f: _crossval(f, "row8")),
-    ("photo epochs after the first, 224", 10.0, lambda f: _photos(f, "photos_224")),
-    ("photo epochs after the first, 512", 10.0, lambda f: _photos(f, "photos_512")),
-]
-"""Targets on two CPU cores at the small size, against PyTorch eager."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,11 +37,12 @@ def main(argv: list[str] | None = None) -> None:
 def markdown(files: dict[str, Found]) -> str:
     """The whole report."""
     sections = {"step_throughput": steps, "crossval_throughput": crossvals, "input_pipeline": photos, "scaling": scalings}
-    parts = ["# Benchmarks", facts(next(iter(files.values()))["facts"]), targets(files)]
+    parts = ["# Benchmarks", facts(next(iter(files.values()))["facts"]), aims(files)]
     for name, found in files.items():
         parts.append(sections[name](found))
         if found["left_out"]:
             parts.append(f"Left out, for want of time: {', '.join(found['left_out'])}.")
+        parts += [f"Failed: {case}: {why.splitlines()[-1]}" for case, why in found.get("failed", {}).items()]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
@@ -80,37 +68,15 @@ def show(values: Found | None) -> str:
     return f"{values['median']:.2f} ({values['min']:.2f}-{values['max']:.2f})" if values else "-"
 
 
-def targets(files: dict[str, Found]) -> str:
-    """What was aimed at on a CPU, where this folder has it."""
-    first = next(iter(files.values()))
-    if first["facts"]["backend"] != "cpu":
-        return ""
+def aims(files: dict[str, Found]) -> str:
+    """Every target beside what was measured, also those that were not."""
     rows = []
-    for name, wanted, find in TARGETS:
-        found = find(files)
-        if found:
-            rows.append([name, f"{wanted:.1f}", show(found), "yes" if found["median"] >= wanted else "no"])
-    return "## Targets\n\n" + table(["work", "at least", "measured, against PyTorch eager", "reached"], rows) if rows else ""
-
-
-def _case(files: dict[str, Found], name: str, case: str) -> Found:
-    """Ratios of a case; empty where it was not run, or at another size than the targets'."""
-    found = files.get(name, {"options": {}, "cases": {}})
-    if found["options"].get("size", "small") != "small":
-        return {}
-    return found["cases"].get(case, {}).get("ratios", {})
-
-
-def _step(files: dict[str, Found], case: str, kind: str = "same", other: str = "torch_eager") -> Found | None:
-    return _case(files, "step_throughput", case).get(kind, {}).get(other)
-
-
-def _crossval(files: dict[str, Found], case: str) -> Found | None:
-    return _case(files, "crossval_throughput", case).get("later")
-
-
-def _photos(files: dict[str, Found], case: str) -> Found | None:
-    return _case(files, "input_pipeline", case).get("later")
+    for target in targets(files):
+        found, wanted = target.find(files), f"< {100 * target.wanted:.0f} %" if target.share else f"{target.wanted:.1f}x"
+        rows.append([target.work, wanted, *((target.show(found), target.verdict(found)) if found else ("-", "not measured"))])
+    if all(row[-1] == "not measured" for row in rows):
+        return ""
+    return "## Targets\n\n" + table(["work", "target", "measured, ours / theirs", ""], rows)
 
 
 def best(case: Found, kind: str = "same") -> tuple[str, Found] | None:
@@ -216,7 +182,7 @@ def scalings(found: Found) -> str:
             ms = [f"{1e3 * c['step_s']['median']:.3f}" for c in case["contenders"].values()]
             parts[case["part"]].append([str(value), *([*ms, "-"])[:2], show(case.get("ratio"))])
     headers = {
-        "rows": ["rows of table + text", "s to the first step", "s in all, one fold, one epoch", "GiB resident"],
+        "rows": ["rows of table + text", "s until rows are ready", "s in all, one fold, one epoch", "largest GiB resident"],
         "image": ["photo's side", "ours ms", "eager ms", "x eager"],
         "folds": ["folds together (row #1)", "ours ms a fold's step", "eager ms", "x eager"],
         "devices": [

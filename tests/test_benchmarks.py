@@ -183,3 +183,45 @@ def test_step_throughput_writes_what_the_report_reads(tmp_path):
     assert found["cases"]["row1"]["contenders"]["ours"]["step_s"]["median"] > 0
     report.main(["--out", str(tmp_path)])
     assert "row1" in (tmp_path / "report.md").read_text()
+
+
+def test_a_case_that_fails_leaves_the_others(tmp_path):
+    """Fails when one case's error, or the time running out, takes the other cases' results away."""
+    options = harness.arguments("", "some").parse_args(["--out", str(tmp_path), "--minutes", "1"])
+
+    def cases(found):
+        yield "good", lambda: {"value": 1}
+        yield "bad", lambda: 1 / 0
+        yield "better", lambda: {"value": 2}
+        found.start -= 61
+        yield "late", lambda: {"value": 3}
+
+    with pytest.raises(SystemExit):
+        harness.run_cases(options, "some", cases)
+    found = json.loads((tmp_path / "some.json").read_text())
+    assert found["cases"] == {"good": {"value": 1}, "better": {"value": 2}}
+    assert found["failed"] == {"bad": "ZeroDivisionError: division by zero"}
+    assert found["left_out"] == ["late"]
+
+
+def test_targets_say_met_missed_and_not_measured():
+    """Fails when a miss is shown as met, a share of waiting as a ratio, or a target that was not measured is left out."""
+
+    def folder(backend, size="small"):
+        def ratio(value):
+            return {"median": value, "min": value, "max": value}
+
+        steps = {"row1": {"same": {"torch_eager": ratio(2.5)}}, "row2": {"same": {"torch_eager": ratio(1.2)}}}
+        photos = {"photos_224": {"wait_share": {"ours": ratio(0.05)}}, "photos_512": {"wait_share": {"ours": ratio(0.01)}}}
+        head = {"facts": {"backend": backend}, "options": {"size": size}}
+        ratios = {name: {"ratios": values} for name, values in steps.items()}
+        return {"step_throughput": head | {"cases": ratios}, "input_pipeline": head | {"cases": photos}}
+
+    shown = report.aims(folder("cpu"))
+    assert "| tabular step | 2.0x | 2.50 (2.50-2.50) | met |" in shown
+    assert "| TextCNN step | 1.5x | 1.20 (1.20-1.20) | missed by 20 % |" in shown
+    assert "| MMAE step | 1.5x | - | not measured |" in shown
+    shown = report.aims(folder("gpu"))
+    assert "| waiting for data, share of a step, 224 px | < 2 % | 5.0 % | missed by 150 % |" in shown
+    assert "| waiting for data, share of a step, 512 px | < 2 % | 1.0 % | met |" in shown
+    assert report.aims(folder("cpu", "tiny")) == "", "another size is not what the targets are for"

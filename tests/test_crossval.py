@@ -59,6 +59,18 @@ def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
         assert total.mean() > 0.9
 
 
+def test_the_metrics_of_search_and_refit_stay_side_by_side(cache: Path, tmp_path: Path):
+    """Breaks where the refit takes the search's events for its own and forgets them."""
+    crossval(shrunken("tabular", cache, train__refit=True, train__max_epochs=3), tmp_path, quiet)
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for fold in (0, 1):
+        search = [e for e in events if (e["fold"], e["phase"]) == (fold, "classifier")]
+        refit = [e for e in events if (e["fold"], e["phase"]) == (fold, "refit")]
+        assert [e["epoch"] for e in search] == [1, 2, 3]
+        assert len(refit) == search[-1]["best_epoch"]
+        assert all("accuracy" in e["valid"] for e in search)
+
+
 @pytest.mark.parametrize(
     ("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")]
 )

@@ -168,7 +168,7 @@ class Fit:
         steps = None if found is None else np.asarray(found[1]["state"].step)
         for i, fold in enumerate(phase.folds):
             self.log.truncate(
-                fold, phase.task.name, 0 if steps is None else int(steps[i]), 0 if found is None else found[2]["epoch"]
+                fold, phase.name, 0 if steps is None else int(steps[i]), 0 if found is None else found[2]["epoch"]
             )
         if found is None:
             return phase.state, None, 0, 0

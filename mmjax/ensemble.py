@@ -22,7 +22,6 @@ from mmjax.schema import Schema
 from mmjax.settings import Settings
 from mmjax.train import folds, outputs, run
 from mmjax.train.folds import FoldRows
-from mmjax.train.phase import HOST_BATCHES
 from mmjax.train.results import finished, fold_metrics, probabilities
 from mmjax.train.tasks import Task, make_task
 
@@ -239,6 +238,6 @@ def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
 
 
 def _fitting(settings: Settings, rows: int) -> Settings:
-    """Batches no larger than `rows` need, since `sweep` always computes HOST_BATCHES of them; powers of two compile seldom."""
-    size = min(settings.train.eval_batch_size, 1 << (max(1, -(-rows // HOST_BATCHES)) - 1).bit_length())
+    """Batches no larger than `rows` need; powers of two compile seldom."""
+    size = min(settings.train.eval_batch_size, 1 << (max(1, rows) - 1).bit_length())
     return replace(settings, train=replace(settings.train, eval_batch_size=size))

@@ -13,7 +13,7 @@ from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import run
 from mmjax.train.fitting import rule_of, step_flops
 from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import Plan
+from mmjax.train.plan import Plan
 from mmjax.train.tasks import Task, make_task
 
 

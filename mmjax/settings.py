@@ -139,7 +139,7 @@ class TrainSettings:
     placement: str = "auto"  # several devices: auto | batch (shard the batch) | folds (folds on devices)
     devices: int = 0  # how many local devices to use; 0: all
     resident: str = "auto"  # auto | device | host: where the encoded rows live
-    steps_per_dispatch: int = 0  # 0: the rule in train/parallel.py
+    steps_per_dispatch: int = 0  # 0: the rule in train/plan.py
     checkpoint_seconds: float = 60.0
     keep_checkpoints: int = 2
     on_nonfinite: str = "stop"  # stop | skip

@@ -12,8 +12,9 @@ from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
 from mmjax.train.loop import Fit
 from mmjax.train.outputs import frozen_codes, load_module
-from mmjax.train.parallel import Executor, Plan, make_plan
+from mmjax.train.parallel import Executor
 from mmjax.train.phase import Phase, make_programs
+from mmjax.train.plan import Plan, make_plan
 from mmjax.train.run import Run, task_names
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
@@ -97,11 +98,6 @@ def step_flops(task: Task, batch_size: int) -> float:
     return 3.0 * float(cost.get("flops", 0.0))
 
 
-def eval_batches(run: Run) -> int:
-    """E, batches of the largest inner validation split: padding all to it gives every fold one shape."""
-    return max(-(-len(f.valid_rows) // run.settings.train.eval_batch_size) for f in run.folds)
-
-
 def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows], target: str, *, refit: bool) -> None:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
@@ -135,7 +131,6 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
-        eval_batches=eval_batches(run),
         ids=run.dataset.table.ids.tolist(),
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,

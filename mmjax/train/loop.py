@@ -17,7 +17,7 @@ from mmjax.data.loader import Loader, evaluation_batches, gather_rows
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.train import checkpoint, processes
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.phase import HOST_BATCHES, Phase
+from mmjax.train.phase import Phase
 from mmjax.train.state import TrainState
 from mmjax.train.steps import Sums
 
@@ -32,14 +32,10 @@ class Fit:
         executor, programs = phase.executor, phase.programs
         self.train, self.evaluate = programs.train, programs.evaluate
         self.end_epoch = programs.end_refit_epoch if phase.refit else programs.end_epoch
-        gather = gather_rows(phase.host) if phase.host is not None else None
+        self.gather = gather_rows(phase.host) if phase.host is not None else None
         share = jax.process_index(), jax.process_count()
-        self.loaders = [Loader(phase.source(f, share), gather) for f in range(executor.width)]
-        size = phase.settings.train.eval_batch_size
-        pairs = [evaluation_batches(r, size, phase.eval_batches) for r in phase.valid_rows]
-        self.valid = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-        if phase.host is None:
-            self.valid = executor.put(self.valid, by_fold=True)
+        self.loaders = [Loader(phase.source(f, share), self.gather) for f in range(executor.width)]
+        self.valid = self._validation_batches()
 
     def run(self) -> TrainState:
         """Trains to the end; goes on from the newest good checkpoint if there is one.
@@ -109,16 +105,22 @@ class Fit:
         return state, bool(np.all(done))
 
     def _validate(self, state: TrainState) -> Sums:
-        index, weight = self.valid
-        if self.phase.host is None:
-            return self.evaluate(state.params, state.batch_stats, self.phase.rows, index, weight)
-        total, gather = None, gather_rows(self.phase.host)
-        for at in range(0, index.shape[1], HOST_BATCHES):
-            part, part_weight = pad_batches(index[:, at : at + HOST_BATCHES], weight[:, at : at + HOST_BATCHES], HOST_BATCHES)
-            sums = self.evaluate(state.params, state.batch_stats, self.phase.rows, gather(part), part_weight)
+        total = None
+        for index, weight in self.valid:
+            rows = index if self.gather is None else self.gather(index)
+            sums = self.evaluate(state.params, state.batch_stats, self.phase.rows, rows, weight)
             total = sums if total is None else _add(total, sums)
         assert total is not None
         return total
+
+    def _validation_batches(self) -> list[tuple[Any, Any]]:
+        """Row numbers and weights, each F x B; folds with fewer rows end in batches of weight 0."""
+        size, executor = self.phase.settings.train.eval_batch_size, self.phase.executor
+        most = max(-(-len(r) // size) for r in self.phase.valid_rows)
+        pairs = [evaluation_batches(r, size, most) for r in self.phase.valid_rows]
+        index_FxExB, weight_FxExB = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+        batches = [(index_FxExB[:, e], weight_FxExB[:, e]) for e in range(index_FxExB.shape[1])]
+        return batches if self.gather else executor.put(batches, by_fold=True)
 
     def _check(self, halted: Any, epoch: int, dispatch: int, state: TrainState) -> None:
         bad = [i for i, step in enumerate(np.asarray(halted)[: len(self.phase.folds)]) if step >= 0]
@@ -182,9 +184,9 @@ class Fit:
         return state, sums, host["epoch"], host["dispatch"]
 
     def _zero_sums(self, state: TrainState) -> Sums:
-        index, weight = (x[:, :1] for x in self.valid)
-        if self.phase.host is not None:
-            index = gather_rows(self.phase.host)(np.asarray(index))
+        index, weight = self.valid[0]
+        if self.gather is not None:
+            index = self.gather(index)
         shapes = jax.eval_shape(self.evaluate, state.params, state.batch_stats, self.phase.rows, index, weight)
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
@@ -193,12 +195,6 @@ class Fit:
 
 
 _add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
-
-
-def pad_batches(index: np.ndarray, weight: np.ndarray, batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pads F x E x B row numbers to `batches` on the second axis, so that every call has one shape."""
-    missing = ((0, 0), (0, batches - index.shape[1]), (0, 0))
-    return np.pad(index, missing), np.pad(weight, missing)
 
 
 def _means(sums: Sums, fold: int) -> dict[str, float]:

@@ -13,8 +13,6 @@ from mmjax.data.loader import evaluation_batches, gather_rows
 from mmjax.settings import Settings
 from mmjax.train import checkpoint
 from mmjax.train.folds import FoldRows
-from mmjax.train.loop import pad_batches
-from mmjax.train.phase import HOST_BATCHES
 from mmjax.train.run import Run
 from mmjax.train.steps import Rows, predict
 from mmjax.train.tasks import Task
@@ -63,12 +61,8 @@ def sweep(
     constant = Rows(shared={}, fold={}, constant=fold.constant)
     compiled = _predictor(task)
     parts: list[dict[str, np.ndarray]] = []
-    for at in range(0, len(index_ExB), HOST_BATCHES):
-        part, _ = pad_batches(
-            index_ExB[None, at : at + HOST_BATCHES], np.zeros((1, *index_ExB[at : at + HOST_BATCHES].shape)), HOST_BATCHES
-        )
-        out = compiled(params, batch_stats, constant, gather(part[0]))
-        parts.append({k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in out.items()})
+    for index_B in index_ExB:
+        parts.append({k: np.asarray(v) for k, v in compiled(params, batch_stats, constant, gather(index_B)).items()})
     return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}
 
 

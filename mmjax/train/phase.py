@@ -19,9 +19,6 @@ from mmjax.train.state import TrainState, end_epoch
 from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
 from mmjax.train.tasks import Task
 
-HOST_BATCHES = 8
-"""Evaluation batches gathered at once where the rows live on the host."""
-
 FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
 
 
@@ -40,7 +37,6 @@ class Phase:
       host: arrays of the one fold's rows where they live on the host, else None.
       train_rows: row numbers to train on, by fold.
       valid_rows: row numbers of the inner validation split, by fold.
-      eval_batches: E, batches of the largest validation split of the run, so that every group of folds has one shape.
       ids: id of every row of the table, for error messages.
       directory: where checkpoints go.
       fingerprint: of the config; a checkpoint of another is refused.
@@ -57,7 +53,6 @@ class Phase:
     host: dict[str, np.ndarray] | None
     train_rows: Sequence[np.ndarray]
     valid_rows: Sequence[np.ndarray]
-    eval_batches: int
     ids: Sequence[str]
     directory: Path
     fingerprint: str

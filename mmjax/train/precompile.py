@@ -13,9 +13,9 @@ import numpy as np
 
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import folds, state
-from mmjax.train.fitting import eval_batches, executor_of, folds_left, plan_folds
+from mmjax.train.fitting import executor_of, folds_left, plan_folds
 from mmjax.train.parallel import Executor
-from mmjax.train.phase import HOST_BATCHES, make_programs
+from mmjax.train.phase import make_programs
 from mmjax.train.run import Run, task_names
 from mmjax.train.steps import Rows
 from mmjax.train.tasks import Task
@@ -34,13 +34,11 @@ def compile_ahead(run: Run) -> None:
             executor, task = executor_of(run, name, plan)
             if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
                 batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
-                jobs[task, plan] = partial(
-                    _compile, task, executor, rows=len(run.fold_N), batch_size=batch, batches=eval_batches(run)
-                )
+                jobs[task, plan] = partial(_compile, task, executor, rows=len(run.fold_N), batch_size=batch)
     run.ahead.start(jobs)
 
 
-def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, batches: int) -> None:
+def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int) -> None:
     """Compiles the start, the steps and the end of an epoch for arguments as `Fit` passes them.
 
     Args:
@@ -48,7 +46,6 @@ def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, batc
       executor: of a plan on one device.
       rows: N, rows of the table.
       batch_size: B.
-      batches: E, validation batches.
     """
     programs, plan = executor.once(task, lambda: make_programs(task, executor)), executor.plan
 
@@ -73,10 +70,10 @@ def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, batc
     size, each = task.settings.train.eval_batch_size, (plan.folds, plan.steps, batch_size)
     if plan.resident:
         index = jax.ShapeDtypeStruct(each, np.int32)
-        valid, weight = (placed(jax.ShapeDtypeStruct((batches, size), d), plan.folds) for d in (np.int32, np.float32))
+        valid, weight = (placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))
     else:
-        index, valid = gathered(*each), gathered(plan.folds, HOST_BATCHES, size)
-        weight = jax.ShapeDtypeStruct((plan.folds, HOST_BATCHES, size), np.float32)
+        index, valid = gathered(*each), gathered(plan.folds, size)
+        weight = jax.ShapeDtypeStruct((plan.folds, size), np.float32)
     folds.initialiser(task).lower(jax.eval_shape(folds.init_key, jax.random.key(0))).compile()
     programs.train.lower(own, known, index, active).compile()
     validate = (own.params, own.batch_stats, known, valid, weight)

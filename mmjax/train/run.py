@@ -19,7 +19,8 @@ from mmjax.train import checkpoint, folds
 from mmjax.train.ahead import Ahead
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.parallel import Executor, Plan
+from mmjax.train.parallel import Executor
+from mmjax.train.plan import Plan
 from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import Workdir, atomic_write_json, environment

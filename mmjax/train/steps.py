@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from mmjax.batch import Batch
 from mmjax.settings import Settings
@@ -66,6 +66,8 @@ def train_chunk(
         index, active = xs
         return _train_step(task, optimizer, settings, axis_name, state, rows.batch(index), active)
 
+    if len(active_S) == 1:  # without a loop: see `Plan.looped`
+        return body(state, jax.tree.map(lambda x: x[0], (index_SxB, active_S)))
     state, sums = jax.lax.scan(body, state, (index_SxB, active_S))
     return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
 
@@ -116,22 +118,11 @@ def _train_step(
     return state, jax.tree.map(lambda x: jnp.where(apply, x, 0.0), sums)
 
 
-def evaluate(task: Task, params: Any, batch_stats: Any, rows: Rows, index_ExB: Any, weight_ExB: Float[Array, "E B"]) -> Sums:
-    """Sums of the task's metrics over E batches; a row of weight 0 counts nowhere."""
-
-    def body(total: Any, xs: Any) -> tuple[Any, Sums]:
-        index, weight_B = xs
-        _, sums, _ = task.losses(params, batch_stats, rows.batch(index) | {"weight": weight_B}, None)
-        return total, sums
-
-    _, sums = jax.lax.scan(body, None, (index_ExB, weight_ExB))
-    return jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+def evaluate(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any, weight_B: Float[Array, " B"]) -> Sums:
+    """Sums of the task's metrics over a batch; a row of weight 0 counts nowhere."""
+    return task.losses(params, batch_stats, rows.batch(index_B) | {"weight": weight_B}, None)[1]
 
 
-def predict(task: Task, params: Any, batch_stats: Any, rows: Rows, index_ExB: Int[Array, "E B"]) -> dict[str, Array]:
-    """The task's outputs (`Task.outputs`) for E batches, each with leading axes E, B."""
-
-    def body(carry: None, index: Any) -> tuple[None, dict[str, Array]]:
-        return carry, task.outputs(params, batch_stats, rows.batch(index))
-
-    return jax.lax.scan(body, None, index_ExB)[1]
+def predict(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any) -> dict[str, Array]:
+    """The task's outputs (`Task.outputs`) for a batch."""
+    return task.outputs(params, batch_stats, rows.batch(index_B))

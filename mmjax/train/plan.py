@@ -1,0 +1,136 @@
+"""Which folds train together, on which devices, how many steps a dispatch: the one place that decides (parallel.py obeys).
+
+Placements:
+
+- `one`:   one fold on one device; the axis is squeezed away inside the compiled function.
+- `vmap`:  F folds in one batched program on one device.
+- `batch`: one fold, the batch sharded over P devices by `pmap`, gradients and BatchNorm statistics averaged; the only one
+  that spans processes: each holds its own devices' copy of the state and reads its own part of a batch.
+- `folds`: F folds placed on P devices by `pmap`, F / P on each.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+
+from mmjax.batch import IMAGE, TEXT
+from mmjax.errors import ConfigError
+from mmjax.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one phase runs; saved in the work folder so that a resumed run goes the same way.
+
+    Attributes:
+      placement: one | vmap | batch | folds.
+      folds: folds trained together, F.
+      devices: P.
+      vectorised: folds on one device share one batched program (else they run one after the other inside it).
+      resident: encoded rows live on the device; Grain then yields row numbers.
+      steps: S, steps of a dispatch.
+      looped: the dispatch is one program that loops over its steps; else one program a step, sent S times.
+      why: the rule's reason, printed.
+    """
+
+    placement: str
+    folds: int
+    devices: int
+    vectorised: bool
+    resident: bool
+    steps: int
+    looped: bool
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for plan.json."""
+        return asdict(self)
+
+
+def make_plan(
+    settings: Settings, *, phase: str, folds: int, steps_per_epoch: int, step_flops: float, row_bytes: int, state_bytes: int
+) -> Plan:
+    """The rule.
+
+    Args:
+      settings: `train.fold_parallel`, `placement`, `resident`, `steps_per_dispatch` and `devices` override it.
+      phase: "autoencoder" or "classifier".
+      folds: unfinished folds.
+      steps_per_epoch: of the largest fold.
+      step_flops: floating-point operations of one fold's training step.
+      row_bytes: size of all encoded rows of a fold.
+      state_bytes: size of one fold's state.
+
+    Raises:
+      ConfigError: `placement=batch` with a batch that the devices do not divide.
+    """
+    train, modalities = settings.train, settings.model.modalities
+    devices = min(train.devices or jax.device_count(), jax.device_count())
+    processes = _check_processes(settings, devices)
+    # Measured on two cores (docs/RESULTS.md, fold parallelism): batched small matrix products win, because one fold's step
+    # is all dispatch overhead; a batched convolution becomes a grouped one and loses, and a fold with large matrices
+    # (text or pixel autoencoders) is already at the memory's speed.
+    dense = not ({TEXT, IMAGE} & set(modalities))
+    vectorise = {"vmap": True, "sequential": False, "auto": dense and state_bytes < 64 << 20}[train.fold_parallel]
+    budget = 0.5 * _device_bytes()
+    resident = {"device": True, "host": False, "auto": row_bytes * (folds if vectorise else 1) < budget}[train.resident]
+    placement, together, why = "one", 1, "one device, folds one after the other"
+    if devices > 1:
+        fits = train.batch_size % devices == 0
+        if train.placement == "batch" and not fits:
+            raise ConfigError(
+                f"config.train.placement is batch, but config.train.batch_size={train.batch_size} is not a multiple of "
+                f"{devices} devices; set config.train.devices to a divisor of it."
+            )
+        by_fold = (
+            processes == 1
+            and resident
+            and folds > 1
+            and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
+        )
+        if by_fold:
+            devices = min(devices, folds)
+            placement, together, why = "folds", folds, f"{folds} folds placed on {devices} devices"
+        elif fits:
+            placement, why = "batch", f"the batch of {train.batch_size} sharded over {devices} devices"
+        else:
+            devices = 1
+    if devices == 1 and vectorise and resident and folds > 1:
+        placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
+    steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
+    # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: ten times slower
+    # (docs/RESULTS.md, steps in a loop). Everything else wins by the loop: the state stays in place and dispatches are saved.
+    convolutions = phase == "classifier" and IMAGE in modalities
+    looped = jax.default_backend() != "cpu" or not convolutions
+    where = "rows on the device" if resident else "rows on the host, prefetched"
+    how = f"{steps} steps a dispatch" if looped else f"{steps} steps a dispatch, one by one"
+    return Plan(placement, together, devices, vectorise, resident, steps, looped, f"{phase}: {why}; {where}; {how}")
+
+
+def _check_processes(settings: Settings, devices: int) -> int:
+    """Number of processes; several share every batch over all their devices."""
+    processes, everywhere, train = jax.process_count(), jax.device_count(), settings.train
+    if processes > 1 and (devices != everywhere or train.batch_size % devices or train.placement == "folds"):
+        raise ConfigError(
+            f"{processes} processes with {everywhere} devices share every batch: set config.train.batch_size to a multiple of "
+            f"{everywhere} (it is {train.batch_size}), config.train.devices to 0 and config.train.placement to auto or batch."
+        )
+    return processes
+
+
+def _steps(steps_per_epoch: int, flops: float) -> int:
+    """Steps of about two seconds' work, so that progress, checkpoints and signals are never far away."""
+    rate = 4e10 if jax.default_backend() == "cpu" else 1e13
+    most = max(1, min(steps_per_epoch, int(2 * rate / max(flops, 1.0))))
+    dispatches = -(-steps_per_epoch // most)
+    return -(-steps_per_epoch // dispatches)
+
+
+def _device_bytes() -> float:
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return float(stats["bytes_limit"])
+    # The CPU backend has no limit of its own.
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -6,6 +6,7 @@ does not know and a value of the wrong type, and everything below the command li
 """
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -239,6 +240,26 @@ _POSITIVE = (
     "train.keep_checkpoints",
 )
 
+_NOT_NEGATIVE = (
+    "cv.seed",
+    "data.max_rows",
+    "optim.clip_norm",
+    "optim.warmup_steps",
+    "optim.weight_decay",
+    "train.checkpoint_seconds",
+    "train.devices",
+    "train.seed",
+    "train.steps_per_dispatch",
+)
+
+_BELOW_ONE = (
+    "model.features_dropout",
+    "model.tabular_dropout",
+    "model.text.dropout",
+    "optim.decay",
+    "optim.label_smoothing",
+)
+
 
 def lookup(settings: Settings, path: str) -> Any:
     """The value at a dotted path, such as `model.text.maps`."""
@@ -252,9 +273,7 @@ def _check(settings: Settings) -> None:
     for path, choices in _CHOICES.items():
         if lookup(settings, path) not in choices:
             raise ConfigError(f"config.{path} is {lookup(settings, path)!r}; use one of: {', '.join(choices)}.")
-    for path in _POSITIVE:
-        if lookup(settings, path) <= 0:
-            raise ConfigError(f"config.{path} is {lookup(settings, path)!r}; it must be greater than 0.")
+    _check_numbers(settings)
     model, cv = settings.model, settings.cv
     unknown = [m for m in model.modalities if m not in MODALITIES]
     if unknown or not model.modalities or len(set(model.modalities)) != len(model.modalities):
@@ -270,3 +289,15 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"config.cv.only names fold {outside[0]}; folds are 0 to {cv.folds - 1}.")
     if not 0 < cv.valid_fraction < 1:
         raise ConfigError(f"config.cv.valid_fraction is {cv.valid_fraction}; it must lie between 0 and 1.")
+
+
+def _check_numbers(settings: Settings) -> None:
+    for path in _POSITIVE:
+        if not 0 < lookup(settings, path) < math.inf:  # nan is neither
+            raise ConfigError(f"config.{path} is {lookup(settings, path)!r}; it must be greater than 0 and finite.")
+    for path in _NOT_NEGATIVE:
+        if not 0 <= lookup(settings, path) < 2**31:
+            raise ConfigError(f"config.{path} is {lookup(settings, path)!r}; it must be 0 or more, and below 2^31.")
+    for path in _BELOW_ONE:
+        if not 0 <= lookup(settings, path) < 1:
+            raise ConfigError(f"config.{path} is {lookup(settings, path)!r}; it must be at least 0 and below 1.")

@@ -28,6 +28,10 @@ def test_round_trip():
         ({"model": {"fusion": "none"}}, "more than one modality"),
         ({"cv": {"only": (5,)}}, "config.cv.only names fold 5"),
         ({"optim": {"learning_rate": 0.0}}, "must be greater than 0"),
+        ({"optim": {"learning_rate": float("nan")}}, "must be greater than 0"),
+        ({"train": {"seed": -1}}, "config.train.seed is -1; it must be 0 or more"),
+        ({"data": {"max_rows": -1}}, "config.data.max_rows is -1"),
+        ({"model": {"text": {"dropout": 1.0}}}, "config.model.text.dropout is 1.0; it must be at least 0 and below 1"),
         ({"task": "autoencoder"}, "config.model.autoencoder.kind is none"),
     ],
 )

@@ -72,6 +72,8 @@ def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
         raise
     except Exception as error:  # zip, zlib and header parsing raise a dozen classes on damaged files
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "pickle" in why:  # NumPy's own words advise to load it all the same
+            why = "it holds Python objects, or is no .npz file"
         raise DataError(f"{path}: cannot be read as .npz without pickle ({why}); save it anew with numpy.savez.") from error
     if ids.ndim != 1 or ids.dtype.kind not in "USiu":
         raise DataError(f"{path}: 'ids' must be one column of strings or whole numbers, not {ids.dtype} {ids.shape}.")

@@ -83,6 +83,12 @@ def digest(workdir: Path) -> dict[str, str]:
     return prints
 
 
+def differing(expected: dict[str, str], workdir: Path) -> list[str]:
+    """Names of what is not as in an uninterrupted run."""
+    found = digest(workdir)
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
+
 def leaves(workdir: Path) -> dict[str, bytes]:
     """Every parameter and BatchNorm statistic of every fold, bit for bit."""
     import jax

@@ -133,9 +133,11 @@ def test_kills_at_every_durable_write(whole: tuple[dict[str, str], int], compile
         options = [*CONFIG, *killing.TINY, f"--config.data.cache={folder / 'cache'}"]
         killed += killing.forked(options, folder / "run", compiled, place) == -signal.SIGKILL
         killing.forked(options, folder / "run", compiled)
-        different += [place] if killing.digest(folder / "run") != expected else []
-        shutil.rmtree(folder)
-    killing.record("durable writes", calls=calls, kills=killed, runs=len(places), differences=len(different))
+        if names := killing.differing(expected, folder / "run"):
+            different.append({"place": place, "names": names})  # its folder stays
+        else:
+            shutil.rmtree(folder)
+    killing.record("durable writes", calls=calls, kills=killed, runs=len(places), differences=different)
     assert not different
     assert killed >= 0.9 * len(places)  # a run's last calls vary by a few with the clock
 
@@ -153,19 +155,20 @@ def killed_at_random(
     killing.forked(where, folder / "again" / "run", compiled)
     seconds = time.monotonic() - began
     assert killing.digest(folder / "again" / "run") == expected, "the same seed gave other bytes"
-    rng, killed, runs, different = random.Random(name), Counter(), 0, 0
+    rng, killed, runs, different = random.Random(name), Counter(), 0, []
     while killed.total() < kills:
         run = folder / str(runs)
         programs = run / "compiled" if cold else compiled
         arguments = [*options, f"--config.data.cache={run / 'cache'}"]
         killed += killing.kill_at_random(run / "run", arguments, programs, kills - killed.total(), rng, seconds)
-        different += killing.digest(run / "run") != expected
-        runs += 1
-        print(f"{name}: {killed.total()} kills, {runs} runs, {different} differences", flush=True)
-        if not different:
+        if names := killing.differing(expected, run / "run"):
+            different.append({"run": runs, "names": names})  # its folder stays
+        else:
             shutil.rmtree(run)
+        runs += 1
+        print(f"{name}: {killed.total()} kills, {runs} runs, {len(different)} differences", flush=True)
     killing.record(f"random kills, {name}", kills=killed.total(), runs=runs, differences=different, seconds=seconds, at=killed)
-    return different
+    return len(different)
 
 
 @pytest.mark.faults

@@ -96,6 +96,15 @@ def test_worker_of_a_killed_process_does_not_keep_the_lock(tmp_path):
         end(process)
 
 
+def test_what_a_killed_write_left_is_gone_with_the_next_session(tmp_path):
+    """Breaks when a run killed inside a write ends with one file more than an uninterrupted one."""
+    left = tmp_path / "fold_0" / ".predictions.csv.123.partial"
+    left.parent.mkdir()
+    left.write_text("half")
+    with Workdir(tmp_path).lock():
+        assert not left.exists()
+
+
 def test_same_process_cannot_enter_twice(tmp_path):
     with Workdir(tmp_path).lock(), pytest.raises(WorkdirError, match="in use"), Workdir(tmp_path).lock():
         pass

@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mmjax.errors import ConfigError, MmjaxError
+from mmjax.errors import ConfigError, Interrupted, MmjaxError
 from mmjax.train.ahead import leave
 
 COMMANDS = {
@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"mmjax: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # where nothing is trained, nothing needs saving
+        print("mmjax: stopped by the keyboard; nothing half-written is left.", file=sys.stderr)
+        return Interrupted.exit_code
 
 
 def entry() -> int:

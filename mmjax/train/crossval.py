@@ -30,7 +30,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
       MmjaxError: bad data, config, work folder or checkpoint; see mmjax/errors.py.
     """
     workdir = Workdir(path)
-    with processes.primary_only(workdir.lock()), stop_requests() as stop:
+    with processes.primary_only(workdir.lock()), stop_requests(workdir.path) as stop:
         run = open_run(settings, workdir, say, stop)
         tasks = task_names(settings)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))

@@ -36,6 +36,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--modes", default="eager,channels_last,compile", help="of eager, channels_last, compile, reduce-overhead"
     )
+    parser.add_argument("--encode", default="eager", help="modes that also run the frozen encoder at every step; may be empty")
     parser.add_argument("--dtypes", default="float32", help="of float32, bfloat16")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     return parser.parse_args(argv)
@@ -77,7 +78,7 @@ def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
     size = SIZES[options.size]
     first, found = ours.contender("ours", case, size, dtype=dtype)
     contenders = [first]
-    if case.codes:
+    if case.codes and options.encode:
         contenders.append(ours.contender("ours_encode", case, size, dtype=dtype, encode=True)[0])
     if torch:
         contenders += _theirs(case, dtype, options, content)
@@ -125,9 +126,10 @@ def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
         # One thread can only win where steps are small, NHWC only where there are convolutions over pixels.
         if mode in content["skipped_modes"] or mode == ("one_thread" if pictures else "channels_last"):
             continue
-        out.append(theirs.contender(case, size, mode, dtype=dtype, optional=mode != "eager"))
-        if case.codes and mode != "channels_last":
-            out.append(theirs.contender(case, size, mode, dtype=dtype, encode=True, optional=mode != "eager"))
+        optional = mode != "eager" or options.size == "paper"  # the paper's size may not fit beside the others
+        out.append(theirs.contender(case, size, mode, dtype=dtype, optional=optional))
+        if case.codes and mode in options.encode.split(","):
+            out.append(theirs.contender(case, size, mode, dtype=dtype, encode=True, optional=optional))
     return out
 
 

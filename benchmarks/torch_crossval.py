@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.machine import cores
 from benchmarks.sizes import ROWS, Case, Size, make_settings
 from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
@@ -84,12 +85,10 @@ def loader(rows: Rows, chosen: np.ndarray, batch: int, workers: int, *, train: b
     )
 
 
-def best_workers(
-    rows: Rows, chosen: np.ndarray, batch: int, choices: tuple[int, ...] = (0, 1, 2)
-) -> tuple[int, dict[int, float]]:
-    """The worker count whose second epoch over the rows is fastest, and the seconds of each."""
+def best_workers(rows: Rows, chosen: np.ndarray, batch: int) -> tuple[int, dict[int, float]]:
+    """The worker count, at most a core each, whose second epoch over the rows is fastest, and the seconds of each."""
     seconds = {}
-    for workers in choices:
+    for workers in (w for w in (0, 1, 2, 4, 8, 16) if w <= cores()):
         batches = loader(rows, chosen, batch, workers, train=True)
         for _ in batches:
             pass

@@ -1,7 +1,9 @@
 """End to end on planted data: real configs, shrunk, through files on disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +12,10 @@ import pytest
 from mmjax.data.planted import write_planted
 from mmjax.errors import Interrupted
 from mmjax.train import crossval as crossval_module
+from mmjax.train import fitting, plan
 from mmjax.train.crossval import crossval
 from mmjax.train.loop import Fit
+from mmjax.train.plan import Plan
 from tests.shrunken import shrunken
 
 
@@ -188,6 +192,24 @@ def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path)
         crossval(shrunken(row, cache, train__fold_parallel=parallel, cv__folds=3), tmp_path / name, quiet)
         results[name] = pd.read_csv(tmp_path / name / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
     np.testing.assert_allclose(results["together"], results["alone"], atol=1e-5, rtol=0)
+
+
+def test_steps_one_by_one_equal_steps_in_a_loop(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The two ways a dispatch runs, on the model that has a loop of its own: 1e-5 on probabilities, the same training sums."""
+    results, losses = {}, {}
+    for looped in (True, False):
+
+        def make_plan(*args: Any, looped: bool = looped, **kwargs: Any) -> Plan:
+            return replace(plan.make_plan(*args, **kwargs), looped=looped)
+
+        monkeypatch.setattr(fitting, "make_plan", make_plan)
+        workdir = tmp_path / str(looped)
+        crossval(shrunken("tabular", cache, train__steps_per_dispatch=2), workdir, quiet)
+        results[looped] = pd.read_csv(workdir / "predictions.csv").filter(regex="^p_").to_numpy()
+        events = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        losses[looped] = [e["train"]["loss"] for e in events]
+    np.testing.assert_allclose(results[True], results[False], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(losses[True], losses[False], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("row", "placement"), [("mmae_attention", "batch"), ("tabular", "folds"), ("image", "folds")])

@@ -1,7 +1,7 @@
 """Our side of a comparison: the production path (make_plan, Executor, train_chunk), fed with random rows."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,14 @@ class Prepared:
 
 
 def prepare(
-    case: Case, size: Size, *, dtype: str = "float32", encode: bool = False, folds: int = 1, train: dict[str, Any] | None = None
+    case: Case,
+    size: Size,
+    *,
+    dtype: str = "float32",
+    encode: bool = False,
+    folds: int = 1,
+    train: dict[str, Any] | None = None,
+    looped: bool | None = None,
 ) -> Prepared:
     """Builds, places and compiles.
 
@@ -83,6 +90,7 @@ def prepare(
       encode: compute the frozen codes at every step.
       folds: folds that are to be trained; the plan decides how many of them go together.
       train: further settings of `config.train`.
+      looped: whether a dispatch loops over its steps inside one program; None: as the plan decides.
     """
     settings = make_settings(case.row, size, train={"dtype": dtype, "devices": 1} | (train or {}))
     spec = make_spec(case.row, size)
@@ -102,6 +110,7 @@ def prepare(
         row_bytes=sum(a.nbytes for a in arrays.values()),
         state_bytes=parameters * 16,
     )
+    plan = plan if looped is None else replace(plan, looped=looped)
     executor = Executor(plan)
     # Batch placement averages over devices inside the step, so the task must know the axis.
     task = make_task(case.task, settings, spec, executor.axis_name)

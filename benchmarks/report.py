@@ -170,7 +170,7 @@ def photos(found: Found) -> str:
 
 def scalings(found: Found) -> str:
     """Cost against size."""
-    parts = {"rows": [], "image": [], "folds": [], "devices": []}
+    parts = {"rows": [], "image": [], "folds": [], "loops": [], "devices": []}
     for case in found["cases"].values():
         value = case["value"]
         if case["part"] == "rows":
@@ -185,6 +185,7 @@ def scalings(found: Found) -> str:
         "rows": ["rows of table + text", "s until rows are ready", "s in all, one fold, one epoch", "largest GiB resident"],
         "image": ["photo's side", "ours ms", "eager ms", "x eager"],
         "folds": ["folds together (row #1)", "ours ms a fold's step", "eager ms", "x eager"],
+        "loops": ["row of Table 1", "steps in a loop, ms", "one by one, ms", "x faster in a loop"],
         "devices": [
             "virtual devices",
             "row #1, batch sharded, ms",

@@ -4,7 +4,8 @@
 
 rows: one fold (--all-folds: five), one epoch of a table with text from CSV to held-out predictions, in a process whose
 largest resident memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds:
-row #1's steps of F folds in one program, against PyTorch's one fold at a time. devices: virtual CPU devices share the same
+row #1's steps of F folds in one program, against PyTorch's one fold at a time. loops: a row's steps looped over inside one
+program and sent one by one: why `make_plan` decides as it does. devices: virtual CPU devices share the same
 cores, so what shows is the cost of splitting, not a gain.
 """
 
@@ -35,12 +36,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Flags."""
     parser = arguments(__doc__ or "", NAME)
     parser.set_defaults(rounds=3)
-    parser.add_argument("--parts", default="rows,image,folds,devices", help="of these")
+    parser.add_argument("--parts", default="rows,image,folds,loops,devices", help="of these")
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--rows", default="1000,10000,100000,1000000")
     parser.add_argument("--all-folds", action="store_true", help="rows: train all five folds, not the first alone")
     parser.add_argument("--sides", default="32,64,128")
     parser.add_argument("--folds", default="1,2,5,10")
+    parser.add_argument("--loops", default="1,2,3", help="rows of Table 1")
     parser.add_argument("--devices", default="1,2,4,8")
     return parser.parse_args(argv)
 
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Every value of every part."""
     options = report.options
-    parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "devices": devices_part}
+    parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "loops": loops_part, "devices": devices_part}
     for name in options.parts.split(","):
         for value in map(int, getattr(options, {"image": "sides"}.get(name, name)).split(",")):
             yield f"{name}_{value}", partial(_measure, name, parts[name], value, options)
@@ -96,6 +98,14 @@ def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
     contenders = [first, *_torch("row1", size, options)]
     interleave(contenders, rounds=options.rounds, seconds=0.5)
     return _compared(f"{folds} folds", contenders) | found
+
+
+def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
+    """A row's training steps in a loop of one program, and one by one."""
+    case, size = CASES[f"row{row}"], SIZES[options.size]
+    contenders = [ours.contender(n, case, size, looped=n == "looped")[0] for n in ("looped", "one_by_one")]
+    interleave(contenders, rounds=options.rounds, seconds=0.5)
+    return _compared(f"row #{row}", contenders)
 
 
 def _torch(case: str, size: Size, options: argparse.Namespace) -> list[Contender]:

@@ -1,6 +1,7 @@
 """End to end on planted data: real configs, shrunk, through files on disk."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,25 @@ def test_rows_on_the_host_equal_rows_on_the_device(cache: Path, tmp_path: Path):
         crossval(shrunken("attention", cache, train__resident=resident, train__max_epochs=1), tmp_path / resident, quiet)
         results[resident] = pd.read_csv(tmp_path / resident / "predictions.csv").filter(regex="^p_").to_numpy()
     np.testing.assert_allclose(results["host"], results["device"], atol=1e-5, rtol=0)
+
+
+def test_a_group_cut_off_while_its_modules_were_saved_is_trained_together_again(cache: Path, tmp_path: Path):
+    """Breaks where the one fold that lacks its module is trained alone: its last bits and its metrics' order could differ."""
+    settings = shrunken("tabular", cache, train__fold_parallel="vmap")
+    crossval(settings, tmp_path, quiet)
+    before, leaves = (tmp_path / "predictions.csv").read_bytes(), parameters(tmp_path, cache)
+    metrics = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    for name in ("fold_1/classifier", "fold_1/done.json", "fold_0/done.json"):
+        path = tmp_path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    said: list[str] = []
+    crossval(settings, tmp_path, said.append)
+    assert any("2 folds in one batched program" in line for line in said)
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+    for a, b in zip(leaves, parameters(tmp_path, cache), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) | {"time": 0} for line in again] == [json.loads(line) | {"time": 0} for line in metrics]
 
 
 def test_finished_folds_are_not_trained_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

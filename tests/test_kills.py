@@ -95,19 +95,23 @@ def reproduced(folder: Path) -> dict[str, Any]:
 
 
 def report_killed(folder: Path, compiled: Path, before_the_end: list[int]) -> tuple[int, int]:
-    """Kills `mmjax reproduce` that many durable calls before its last; how many kills, and how many reports differed."""
+    """Kills `mmjax reproduce` that many durable calls before its last; how many kills, and how many reports differed.
+
+    A run's calls vary by a few with the clock, so a kill meant for the very last may find the run ended.
+    """
     options = [*killing.TINY, f"--config.data.cache={folder / 'cache'}"]
     out = killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "whole", options, compiled)
-    calls, expected, different = int(out.split("durable calls: ")[1]), reproduced(folder / "whole"), 0
+    calls, expected, killed, different = int(out.split("durable calls: ")[1]), reproduced(folder / "whole"), 0, 0
     for back in before_the_end:
         run = folder / str(back)
         process = killing.start(["tests/kill_at.py", str(calls - back), *REPRODUCE], run, options, compiled)
         out, _ = process.communicate(timeout=300)
-        assert process.returncode == -signal.SIGKILL, out
+        assert process.returncode in (0, -signal.SIGKILL), out
+        killed += process.returncode != 0
         assert (run / "row1" / "summary.json").exists(), "killed after training, in the report"
         killing.finish(["tests/kill_at.py", "0", *REPRODUCE], run, options, compiled)
         different += reproduced(run) != expected
-    return len(before_the_end), different
+    return killed, different
 
 
 def test_killed_while_a_report_is_written(compiled: Path, tmp_path: Path):
@@ -121,6 +125,7 @@ def test_killed_at_every_write_of_a_report(compiled: Path, tmp_path: Path):
     kills, different = report_killed(tmp_path, compiled, list(range(REPORT_CALLS)))
     killing.record("kills in a report", kills=kills, differences=different)
     assert different == 0
+    assert kills >= REPORT_CALLS - 3
 
 
 @pytest.mark.faults

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,13 +30,32 @@ def train_task(run: Run, name: str) -> None:
         _train_folds(run, name, name)
 
 
-def folds_left(run: Run, target: str) -> list[FoldRows]:
-    """The run's folds that have no finished module of that name yet."""
-    return [f for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))]
+def folds_left(run: Run, name: str, target: str) -> list[FoldRows]:
+    """The run's folds that have no finished module yet.
+
+    A group that was killed while its modules were saved is trained together again: alone, a fold's last bits could differ.
+
+    Args:
+      run: the run.
+      name: the task.
+      target: the module's name, "search" for the task before its refit.
+    """
+    left = {f.number for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))}
+    for key, plan in _saved_plans(run).items():
+        task, numbers, _ = key.split(":")
+        group = set(map(int, numbers.split(",")))
+        if task == name and plan["folds"] > 1 and left & group and group <= {f.number for f in run.folds}:
+            left |= group
+    return [f for f in run.folds if f.number in left]
+
+
+def _saved_plans(run: Run) -> dict[str, Any]:
+    file = run.workdir.path / "plan.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> None:
-    left = folds_left(run, target)
+    left = folds_left(run, name, target)
     if not left:
         return
     plan = plan_folds(run, name, left)
@@ -57,14 +77,13 @@ def executor_of(run: Run, name: str, plan: Plan) -> tuple[Executor, Task]:
 
 def plan_folds(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
     """The saved plan of a resumed run, or the rule's."""
-    file = run.workdir.path / "plan.json"
-    saved = json.loads(file.read_text()) if file.exists() else {}
+    saved = _saved_plans(run)
     key = f"{name}:{','.join(str(f.number) for f in left)}:{jax.device_count()}"
     if key in saved:
         return Plan(**saved[key])
     trained = max(len(f.train_rows) for f in left)
     plan = rule_of(run.task(name), folds=len(left), train_rows=trained, rows=len(run.fold_N))
-    atomic_write_json(file, saved | {key: plan.to_dict()})
+    atomic_write_json(run.workdir.path / "plan.json", saved | {key: plan.to_dict()})
     return plan
 
 

@@ -27,7 +27,7 @@ def compile_ahead(run: Run) -> None:
     for name in task_names(run.settings):
         refit = name == "classifier" and run.settings.train.refit
         for target in ("search", name) if refit else (name,):
-            left = folds_left(run, target)
+            left = folds_left(run, name, target)
             if not left:
                 continue
             plan = plan_folds(run, name, left)

@@ -18,6 +18,10 @@ petfinder() {
   # Row 1 as early stopping leaves it, without the last training on all training rows.
   mmjax train --config=configs/tabular.py:petfinder_features --config.train.refit=False \
     --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features/tabular_no_refit"
+  for seed in 1 2; do # how much of row 1 is the draw of its weights
+    mmjax train --config=configs/tabular.py:petfinder_features --config.train.seed="$seed" \
+      --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features/row1_seed$seed"
+  done
 }
 
 fashion() {

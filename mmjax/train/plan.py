@@ -100,8 +100,8 @@ def make_plan(
     if devices == 1 and vectorise and resident and folds > 1:
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
-    # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: ten times slower
-    # (docs/RESULTS.md, steps in a loop). Everything else wins by the loop: the state stays in place and dispatches are saved.
+    # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
+    # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
     convolutions = phase == "classifier" and IMAGE in modalities
     looped = jax.default_backend() != "cpu" or not convolutions
     where = "rows on the device" if resident else "rows on the host, prefetched"

@@ -19,7 +19,7 @@ from mmjax.train import checkpoint, processes
 from mmjax.train.log import MetricsLog, Progress
 from mmjax.train.phase import Phase
 from mmjax.train.state import TrainState
-from mmjax.train.steps import Sums
+from mmjax.train.steps import Sums, add_sums
 
 
 class Fit:
@@ -60,7 +60,7 @@ class Fit:
         while not done:
             self._save_if_due(state, sums, epoch, dispatch)
             state, chunk_sums = self.train(state, phase.rows, self._next(), phase.active(dispatch))
-            sums = chunk_sums if sums is None else _add(sums, chunk_sums)
+            sums = chunk_sums if sums is None else add_sums(sums, chunk_sums)
             # Looked at one dispatch late, so that the host never waits for the step it has just sent.
             halted, previous = jnp.copy(state.halted_step), pending
             pending = (halted, epoch, dispatch)
@@ -109,7 +109,7 @@ class Fit:
         for index, weight in self.valid:
             rows = index if self.gather is None else self.gather(index)
             sums = self.evaluate(state.params, state.batch_stats, self.phase.rows, rows, weight)
-            total = sums if total is None else _add(total, sums)
+            total = sums if total is None else add_sums(total, sums)
         assert total is not None
         return total
 
@@ -192,9 +192,6 @@ class Fit:
 
     def _title(self) -> str:
         return f"fold {_names(self.phase.folds)} {self.phase.name}"
-
-
-_add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
 
 
 def _means(sums: Sums, fold: int) -> dict[str, float]:

@@ -12,10 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mmjax.train.plan import Plan
-from mmjax.train.steps import Rows
+from mmjax.train.steps import Rows, add_sums
 
 DEVICE_AXIS = "device"
-_FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
+FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
 _NO_AXES = Rows(shared=None, fold=None, constant=None)  # type: ignore[arg-type]
 
 
@@ -69,7 +69,7 @@ class Executor:
 
     def train(self, chunk: Callable) -> Callable:
         """`chunk(state, rows, index, active) -> (state, sums)` over the fold axis; the state is donated."""
-        local = _over_folds(chunk, (0, _FOLD_AXES, 0, 0), self.plan)
+        local = _over_folds(chunk, (0, FOLD_AXES, 0, 0), self.plan)
         place = {"batch": self._shard_batch, "folds": self._place_folds}.get(self.plan.placement)
         placed = place(local) if place else jax.jit(local, donate_argnums=0)
         return placed if self.plan.looped else StepByStep(placed)
@@ -93,7 +93,7 @@ class Executor:
 
     def _place_folds(self, local: Callable) -> Callable:
         devices = self.plan.devices
-        mapped = jax.pmap(local, DEVICE_AXIS, in_axes=(0, _FOLD_AXES, 0, 0), devices=self._devices, donate_argnums=0)
+        mapped = jax.pmap(local, DEVICE_AXIS, in_axes=(0, FOLD_AXES, 0, 0), devices=self._devices, donate_argnums=0)
         split = jax.jit(lambda tree: jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), tree))
         join = jax.jit(lambda tree: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree))
 
@@ -116,7 +116,7 @@ class StepByStep:
         for step in range(active.shape[1]):
             index_step, active_step = jax.tree.map(lambda x, s=step: x[:, s : s + 1], (index, active))
             state, sums = self._chunk(state, rows, index_step, active_step)
-            total = sums if total is None else _add(total, sums)
+            total = sums if total is None else add_sums(total, sums)
         return state, total
 
     def lower(self, state: Any, rows: Rows, index: Any, active: Any) -> Any:
@@ -126,9 +126,6 @@ class StepByStep:
             return jax.ShapeDtypeStruct((x.shape[0], 1, *x.shape[2:]), x.dtype)
 
         return self._chunk.lower(state, rows, *jax.tree.map(one, (index, active)))  # type: ignore[attr-defined]
-
-
-_add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
 
 
 def _over_folds(function: Callable, axes: tuple, plan: Plan) -> Callable:

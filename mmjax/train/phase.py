@@ -14,12 +14,10 @@ import optax
 from mmjax.data.loader import DispatchSource
 from mmjax.settings import Settings
 from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import Executor
+from mmjax.train.parallel import FOLD_AXES, Executor
 from mmjax.train.state import TrainState, end_epoch
 from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
 from mmjax.train.tasks import Task
-
-FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
 
 
 @dataclass

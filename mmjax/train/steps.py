@@ -126,3 +126,9 @@ def evaluate(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any
 def predict(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any) -> dict[str, Array]:
     """The task's outputs (`Task.outputs`) for a batch."""
     return task.outputs(params, batch_stats, rows.batch(index_B))
+
+
+@jax.jit
+def add_sums(a: Sums, b: Sums) -> Sums:
+    """Sums of two sets of batches."""
+    return jax.tree.map(jnp.add, a, b)

@@ -46,7 +46,7 @@ class Footprint:
     def total_bytes(self) -> int:
         """On one device: the folds that train together there, and their rows where they lie there."""
         plan = self.plan
-        together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, 1)
+        together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, plan.beside)
         rows = self.rows_bytes if plan.resident else 0
         elsewhere = self.step_bytes["activations"] * (plan.devices - 1) // plan.devices if plan.placement == "batch" else 0
         return together * (sum(self.step_bytes.values()) - elsewhere + rows)

@@ -135,7 +135,7 @@ class TrainSettings:
     autoencoder_patience: int = 2  # our reading
     eval_batch_size: int = 256
     dtype: str = "float32"  # compute dtype: float32 | bfloat16 (parameters stay float32)
-    fold_parallel: str = "auto"  # auto | vmap | sequential
+    fold_parallel: str = "auto"  # auto | vmap | threads | sequential
     placement: str = "auto"  # several devices: auto | batch (shard the batch) | folds (folds on devices)
     devices: int = 0  # how many local devices to use; 0: all
     resident: str = "auto"  # auto | device | host: where the encoded rows live

@@ -18,7 +18,7 @@ _CHOICES = {
     "optim.class_weights": ("none", "balanced"),
     "train.monitor": ("accuracy", "loss"),
     "train.dtype": ("float32", "bfloat16"),
-    "train.fold_parallel": ("auto", "vmap", "sequential"),
+    "train.fold_parallel": ("auto", "vmap", "threads", "sequential"),
     "train.placement": ("auto", "batch", "folds"),
     "train.resident": ("auto", "device", "host"),
     "train.on_nonfinite": ("stop", "skip"),

@@ -2,7 +2,7 @@
 
 import pytest  # noqa: F401
 import sklearn.model_selection  # noqa: F401
-import tensorboardX.summary  # noqa: F401
+import tensorboard.summary.writer.record_writer  # noqa: F401
 
 import mmjax.commands.train
 import mmjax.train.crossval

@@ -187,12 +187,17 @@ def test_same_seed_same_run_and_another_seed_another(cache: Path, tmp_path: Path
 
 @pytest.mark.parametrize("row", ["tabular", "mmae_attention"])
 def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path):
-    """vmap over folds of different one-hot and vocabulary sizes against one fold after the other: 1e-5 on probabilities."""
-    results = {}
-    for name, parallel in (("together", "vmap"), ("alone", "sequential")):
-        crossval(shrunken(row, cache, train__fold_parallel=parallel, cv__folds=3), tmp_path / name, quiet)
-        results[name] = pd.read_csv(tmp_path / name / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
-    np.testing.assert_allclose(results["together"], results["alone"], atol=1e-5, rtol=0)
+    """Folds of different one-hot and vocabulary sizes: vmap is one fold after the other to 1e-5, a thread each is it exactly."""
+    results, logs = {}, {}
+    for parallel in ("vmap", "sequential", "threads"):
+        crossval(shrunken(row, cache, train__fold_parallel=parallel, cv__folds=3), tmp_path / parallel, quiet)
+        results[parallel] = pd.read_csv(tmp_path / parallel / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
+        events = [json.loads(line) for line in (tmp_path / parallel / "metrics.jsonl").read_text().splitlines()]
+        logs[parallel] = [event | {"time": 0} for event in events]
+    np.testing.assert_allclose(results["vmap"], results["sequential"], atol=1e-5, rtol=0)
+    np.testing.assert_array_equal(results["threads"], results["sequential"])
+    assert logs["threads"] == logs["sequential"]
+    assert json.loads((tmp_path / "threads" / "plan.json").read_text()).popitem()[1]["beside"] > 1
 
 
 def test_steps_one_by_one_equal_steps_in_a_loop(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

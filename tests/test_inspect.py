@@ -51,7 +51,7 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     spec = InputSpec(("tabular",), ("a", "b", "c"), onehot=30, groups=4, numbers=2)
 
     def cost(batch: int, rows: int) -> Footprint:
-        return footprints(shrunken("tabular", tmp_path, train__batch_size=batch), spec, rows)[0]
+        return footprints(shrunken("tabular", tmp_path, train__batch_size=batch, train__fold_parallel="vmap"), spec, rows)[0]
 
     small, large = cost(8, 1000), cost(64, 2000)
     assert large.step_bytes["activations"] == pytest.approx(8 * small.step_bytes["activations"], rel=0.05)

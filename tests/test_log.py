@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mmjax.errors import WorkdirError
 from mmjax.train import log as module
-from mmjax.train.log import MetricsLog, Progress
+from mmjax.train.log import Bars, MetricsLog, Progress
 
 
 def fill(log, epochs=3, folds=(0, 1)):
@@ -38,7 +38,7 @@ def records(path):
 
 
 def scalars(path):
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboard.compat.proto.event_pb2 import Event
 
     events = [Event.FromString(r) for r in records(path)]
     assert events[0].file_version == "brain.Event:2"
@@ -96,8 +96,8 @@ def test_values_are_plain_json(tmp_path):
 
 
 def test_tensorboard_is_optional(tmp_path, monkeypatch):
-    """Breaks when a missing tensorboardX stops a run."""
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX.proto", None)
+    """Breaks when a missing tensorboard stops a run."""
+    monkeypatch.setitem(__import__("sys").modules, "tensorboard.compat.proto", None)
     log = MetricsLog(tmp_path)
     fill(log, epochs=1)
     assert len(list(log.events())) == 2
@@ -124,7 +124,7 @@ def test_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
 def test_plain_progress_speaks_at_most_every_five_seconds(monkeypatch):
     now, lines = [0.0], []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    progress = Progress(lines.append, console=Console(file=io.StringIO()))
+    progress = Progress(lines.append, bars=Bars(Console(file=io.StringIO())))
     progress.start("fold 0 classifier", 120, 60)
     for _ in range(30):
         now[0] += 1.0
@@ -139,7 +139,7 @@ def test_plain_progress_speaks_at_most_every_five_seconds(monkeypatch):
 
 def test_terminal_progress_is_a_bar_that_goes_away():
     lines, screen = [], io.StringIO()
-    progress = Progress(lines.append, console=Console(file=screen, force_terminal=True, width=100))
+    progress = Progress(lines.append, bars=Bars(Console(file=screen, force_terminal=True, width=100)))
     progress.start("fold 0", 10)
     progress.advance(10)
     progress.note("epoch 1")

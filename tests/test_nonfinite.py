@@ -18,21 +18,21 @@ def quiet(line: str) -> None:
     del line
 
 
-@pytest.mark.parametrize("parallel", ["vmap", "sequential"])
+@pytest.mark.parametrize("parallel", ["vmap", "sequential", "threads"])
 def test_stop_names_fold_step_and_rows(parallel: str, tmp_path: Path):
     """A learning rate of 1e30 ruins the first update; the second step's loss is not finite and must change nothing."""
     settings = shrunken("tabular", tmp_path / "cache", optim__learning_rate=1e30, train__fold_parallel=parallel)
     with pytest.raises(NonFiniteError) as error:
         crossval(settings, tmp_path / "run", quiet)
     found = re.search(
-        r"in fold 0, classifier, step (\d+) \(epoch 1\), on the rows (.+?); the parameters before", str(error.value)
+        r"in fold (\d), classifier, step (\d+) \(epoch 1\), on the rows (.+?); the parameters before", str(error.value)
     )
     assert found, error.value
-    assert int(found[1]) >= 1
-    ids = set(found[2].split(", "))
+    assert int(found[2]) >= 1
+    ids = set(found[3].split(", "))
     folds = pd.read_csv(tmp_path / "run" / "folds.csv", dtype=str)
     assert len(ids) == 32
-    assert ids <= set(folds["id"][folds["fold"] != "0"])
+    assert ids <= set(folds["id"][folds["fold"] != found[1]])
     assert (next((tmp_path / "run" / "checkpoints").glob("*/last_good")) / "manifest.json").exists()
 
 

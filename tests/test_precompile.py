@@ -15,7 +15,7 @@ from mmjax.train.crossval import crossval
 from tests.shrunken import shrunken
 
 
-@pytest.mark.parametrize(("fold_parallel", "resident"), [("vmap", "device"), ("sequential", "device"), ("sequential", "host")])
+@pytest.mark.parametrize(("fold_parallel", "resident"), [("vmap", "device"), ("threads", "device"), ("sequential", "host")])
 def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Breaks where a shape is guessed wrong, or depends on the fold, the phase's group or the refit."""
     settings = shrunken(

@@ -11,8 +11,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from mmjax.errors import Interrupted
+from mmjax.train.beside import THREADS
 
-_NAME = "mmjax-compile"
+_NAME = f"{THREADS}compile"
 
 
 @dataclass
@@ -54,8 +55,8 @@ class Ahead:
 
 
 def leave(code: int) -> int:
-    """The exit code; ends the process here and now where XLA still compiles, since it can be neither stopped nor torn down."""
-    if any(thread.name == _NAME for thread in threading.enumerate()):
+    """The exit code; ends the process here and now where XLA is at work, since it can be neither stopped nor torn down."""
+    if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,7 +1,8 @@
 """Trains a task of the folds that lack it, group by group, as the plan says."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
+from mmjax.train.beside import run_beside
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
 from mmjax.train.loop import Fit
@@ -62,8 +64,11 @@ def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> No
     run.say(plan.why)
     executor, task = executor_of(run, name, plan)
     run.ahead.wait((task, plan), run.stop)
-    for at in range(0, len(left), plan.folds):
-        _train_group(run, task, executor, left[at : at + plan.folds], target, refit=refit)
+    executor.once(task, lambda: make_programs(task, executor))  # before threads could make it twice
+    groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
+    run_beside([partial(_train_group, run, task, executor, g, target, refit=refit) for g in groups], plan.beside, run.stop)
+    if plan.beside > 1:
+        run.log.sort()
 
 
 def executor_of(run: Run, name: str, plan: Plan) -> tuple[Executor, Task]:
@@ -117,7 +122,16 @@ def step_flops(task: Task, batch_size: int) -> float:
     return 3.0 * float(cost.get("flops", 0.0))
 
 
-def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows], target: str, *, refit: bool) -> None:
+def _train_group(
+    run: Run,
+    task: Task,
+    executor: Executor,
+    group: Sequence[FoldRows],
+    target: str,
+    stop: Callable[[], bool],
+    *,
+    refit: bool,
+) -> None:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
     programs = executor.once(task, lambda: make_programs(task, executor))
@@ -155,7 +169,7 @@ def _train_group(run: Run, task: Task, executor: Executor, group: Sequence[FoldR
         fingerprint=run.fingerprint,
         refit=refit,
     )
-    final = Fit(phase, log=run.log, progress=Progress(run.say), stop=run.stop, say=run.say).run()
+    final = Fit(phase, log=run.log, progress=Progress(run.say), stop=stop, say=run.say).run()
     best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
     for i, number in enumerate(numbers):
         params, batch_stats, epoch, step, skipped = jax.tree.map(lambda x, i=i: x[i], best)

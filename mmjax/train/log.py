@@ -2,19 +2,28 @@
 
 import atexit
 import errno
+import io
 import json
 import math
 import os
 import shutil
-import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from mmjax.data.atomic import write_error
@@ -31,6 +40,8 @@ Event = dict[str, Any]
 class MetricsLog:
     """One JSON line an event. Wall-clock values stand under the key "time" alone, so that runs can be compared without it.
 
+    Folds that train side by side share it: every method is one at a time.
+
     Attributes:
       path: metrics.jsonl.
     """
@@ -40,10 +51,10 @@ class MetricsLog:
 
         Args:
           workdir: the work folder.
-          tensorboard: also write tb/fold_<k>/<phase>; left out where tensorboardX is not installed.
+          tensorboard: also write tb/fold_<k>/<phase>; left out where tensorboard is not installed.
         """
         self.path, self._tensorboard = workdir / METRICS, tensorboard
-        self._started = time.time()
+        self._started, self._lock = time.time(), threading.RLock()
         if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
             self._rewrite(self.events())
 
@@ -59,9 +70,10 @@ class MetricsLog:
         event = {"fold": fold, "phase": phase, "epoch": epoch, "step": step, **_plain(values)}
         event["time"] = {"at": round(now, 3), "session_seconds": round(now - self._started, 3)}
         line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        _append(self.path, line)
-        if self._tensorboard:
-            self._write_tensorboard([event])
+        with self._lock:
+            _append(self.path, line)
+            if self._tensorboard:
+                self._write_tensorboard([event])
 
     def truncate(self, fold: int, phase: str, step: int, epoch: int | None = None) -> None:
         """Forgets what a checkpoint does not know: events of this fold and phase after `step` (or `epoch`).
@@ -70,20 +82,30 @@ class MetricsLog:
         """
         if not is_primary():
             return
-        events = list(self.events())
 
         def known(event: Event) -> bool:
             if (event["fold"], event["phase"]) != (fold, phase):
                 return True
             return event["step"] <= step and (epoch is None or event["epoch"] <= epoch)
 
-        kept = [e for e in events if known(e)]
-        if len(kept) < len(events):
-            self._rewrite(kept)
-        # Always, because a kill may have cut its last record short, and readers stop there.
-        shutil.rmtree(self._folder(fold, phase), ignore_errors=True)
-        if self._tensorboard:
-            self._write_tensorboard([e for e in kept if (e["fold"], e["phase"]) == (fold, phase)])
+        with self._lock:
+            events = list(self.events())
+            kept = [e for e in events if known(e)]
+            if len(kept) < len(events):
+                self._rewrite(kept)
+            # Always, because a kill may have cut its last record short, and readers stop there.
+            shutil.rmtree(self._folder(fold, phase), ignore_errors=True)
+            if self._tensorboard:
+                self._write_tensorboard([e for e in kept if (e["fold"], e["phase"]) == (fold, phase)])
+
+    def sort(self) -> None:
+        """Puts each phase's events in order of folds and epochs: folds that trained side by side mixed theirs."""
+        with self._lock:
+            events = list(self.events())
+            phases = list(dict.fromkeys(e["phase"] for e in events))
+            ordered = sorted(events, key=lambda e: (phases.index(e["phase"]), e["fold"], e["epoch"]))
+            if is_primary() and ordered != events:
+                self._rewrite(ordered)
 
     def events(self) -> Iterator[Event]:
         """Every whole event, oldest first."""
@@ -105,30 +127,23 @@ class MetricsLog:
 
     def _write_tensorboard(self, events: list[Event]) -> None:
         try:
-            # A second of import, paid once there is something to log.
-            from tensorboardX.proto import event_pb2  # noqa: PLC0415
-            from tensorboardX.summary import scalar  # noqa: PLC0415
+            # A fifth of a second of import, paid once there is something to log.
+            from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415
+            from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
         except (ImportError, TypeError):  # TypeError: protobuf refuses its generated code
             self._tensorboard = False
             return
-        record_of: Any = vars(event_pb2)["Event"]
+        record_of, summary_of = (vars(m)[n] for m, n in ((event_pb2, "Event"), (summary_pb2, "Summary")))
         for event in events:
-            at, content = event["time"]["at"], b""
+            at, content = event["time"]["at"], io.BytesIO()  # framed in memory: no writer thread, no file left open
+            writer = RecordWriter(content)
             file = self._folder(event["fold"], event["phase"]) / _EVENTS
             if not file.exists():
-                content = _framed(record_of(wall_time=at, file_version="brain.Event:2").SerializeToString())
+                writer.write(record_of(wall_time=at, file_version="brain.Event:2").SerializeToString())
             for name, value in _scalars(event):
-                record = record_of(wall_time=at, step=event["step"], summary=scalar(name, value))
-                content += _framed(record.SerializeToString())
-            _append(file, content)
-
-
-def _framed(record: bytes) -> bytes:
-    """TensorFlow's record: length, its masked CRC-32C, the bytes, theirs. No writer thread, no file left open."""
-    from tensorboardX.record_writer import masked_crc32c  # noqa: PLC0415
-
-    header = struct.pack("<Q", len(record))
-    return header + struct.pack("<I", masked_crc32c(header)) + record + struct.pack("<I", masked_crc32c(record))
+                summary = summary_of(value=[summary_of.Value(tag=name, simple_value=value)])
+                writer.write(record_of(wall_time=at, step=event["step"], summary=summary).SerializeToString())
+            _append(file, content.getvalue())
 
 
 def _scalars(event: Event, prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -164,6 +179,54 @@ def _append(path: Path, content: bytes) -> None:
         raise write_error(path, error, len(content)) from error
 
 
+class Bars:
+    """The terminal's one live display, shared by phases that run side by side; nothing where there is no terminal."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._bar: Bar | None = None
+        self._lock = threading.RLock()
+
+    def add(self, title: str, total: int, done: int) -> TaskID | None:
+        """A bar more; None where there is no terminal."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            return None
+        with self._lock:
+            if self._bar is None:
+                what = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+                when = (TimeElapsedColumn(), TextColumn("at most"), TimeRemainingColumn())
+                self._bar = Bar(*what, *when, console=self.console, transient=True)
+                self._bar.start()
+                atexit.register(self.close)  # an error must not leave the cursor hidden
+            return self._bar.add_task(title, total=total, completed=done)
+
+    def advance(self, task: TaskID, by: int) -> None:
+        """Moves a bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.advance(task, by)
+
+    def remove(self, task: TaskID) -> None:
+        """Takes a bar away, and with the last the display."""
+        with self._lock:
+            if self._bar is not None:
+                if self._bar.task_ids == [task]:
+                    self.close()
+                else:
+                    self._bar.remove_task(task)
+
+    def close(self) -> None:
+        """Takes the display away."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
+                atexit.unregister(self.close)
+
+
+_TERMINAL = Bars(Console(file=sys.stdout))
+
+
 class Progress:
     """Progress of one phase with an estimate of the time left.
 
@@ -171,10 +234,9 @@ class Progress:
     than the estimate says.
     """
 
-    def __init__(self, say: Callable[[str], None] = print, *, console: Console | None = None):
-        self._say = say
-        self._console = console or Console(file=sys.stdout)
-        self._bar: Bar | None = None
+    def __init__(self, say: Callable[[str], None] = print, *, bars: Bars = _TERMINAL):
+        self._say, self._bars = say, bars
+        self._task: TaskID | None = None
         self._title, self._total, self._done, self._first = "", 0, 0, 0
         self._started = self._said = 0.0
 
@@ -183,24 +245,13 @@ class Progress:
         self.finish()
         self._title, self._total, self._done, self._first = title, total, done, done
         self._started = self._said = time.monotonic()
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            columns = (
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-            )
-            self._bar = Bar(*columns, TextColumn("at most"), TimeRemainingColumn(), console=self._console, transient=True)
-            self._bar.add_task(title, total=total, completed=done)
-            self._bar.start()
-            atexit.register(self.finish)  # an error must not leave the cursor hidden
+        self._task = self._bars.add(title, total, done)
 
     def advance(self, by: int = 1) -> None:
         """Counts dispatches."""
         self._done += by
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], by)
+        if self._task is not None:
+            self._bars.advance(self._task, by)
             return
         now = time.monotonic()
         if now - self._said >= _PLAIN_SECONDS:
@@ -222,10 +273,9 @@ class Progress:
 
     def finish(self) -> None:
         """Takes the bar away; calling it again, or before `start`, does no harm."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-            atexit.unregister(self.finish)
+        if self._task is not None:
+            self._bars.remove(self._task)
+            self._task = None
 
     def _left(self, now: float) -> str:
         seconds = (now - self._started) / max(self._done - self._first, 1) * (self._total - self._done)

@@ -33,6 +33,7 @@ class Plan:
       steps: S, steps of a dispatch.
       looped: the dispatch is one program that loops over its steps; else one program a step, sent S times.
       why: the rule's reason, printed.
+      beside: folds trained at the same time, each in a thread and a program of its own.
     """
 
     placement: str
@@ -43,6 +44,7 @@ class Plan:
     steps: int
     looped: bool
     why: str
+    beside: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for plan.json."""
@@ -69,11 +71,12 @@ def make_plan(
     train, modalities = settings.train, settings.model.modalities
     devices = min(train.devices or jax.device_count(), jax.device_count())
     processes = _check_processes(settings, devices)
-    # Measured on two cores (docs/RESULTS.md, fold parallelism): batched small matrix products win, because one fold's step
-    # is all dispatch overhead; a batched convolution becomes a grouped one and loses, and a fold with large matrices
-    # (text or pixel autoencoders) is already at the memory's speed.
+    # On a GPU batched small matrix products win: one fold's step is all dispatch overhead. A batched convolution becomes a
+    # grouped one and loses, and a fold with large matrices (text or pixel autoencoders) is already at the memory's speed.
+    # On a CPU a fold a core wins (docs/RESULTS.md, Speed): nothing waits for the slowest part of a small operation.
+    on_cpu, small = jax.default_backend() == "cpu", state_bytes < 64 << 20
     dense = not ({TEXT, IMAGE} & set(modalities))
-    vectorise = {"vmap": True, "sequential": False, "auto": dense and state_bytes < 64 << 20}[train.fold_parallel]
+    vectorise = train.fold_parallel == "vmap" or (train.fold_parallel == "auto" and dense and small and not on_cpu)
     budget = 0.5 * _device_bytes()
     resident = {"device": True, "host": False, "auto": row_bytes * (folds if vectorise else 1) < budget}[train.resident]
     placement, together, why = "one", 1, "one device, folds one after the other"
@@ -99,6 +102,14 @@ def make_plan(
             devices = 1
     if devices == 1 and vectorise and resident and folds > 1:
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
+    beside = 1
+    if placement == "one" and devices == 1 and processes == 1:
+        by_auto = train.fold_parallel == "auto" and on_cpu and (small or phase == "classifier")
+        if by_auto or train.fold_parallel == "threads":
+            cores = max(_cores(), 2 if train.fold_parallel == "threads" else 1)
+            fits = int(budget // max(state_bytes + row_bytes * resident, 1))
+            beside = max(1, min(folds, cores, fits))
+            why = f"{beside} folds at a time, a thread each" if beside > 1 else why
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
@@ -106,7 +117,7 @@ def make_plan(
     looped = jax.default_backend() != "cpu" or not convolutions
     where = "rows on the device" if resident else "rows on the host, prefetched"
     how = f"{steps} steps a dispatch" if looped else f"{steps} steps a dispatch, one by one"
-    return Plan(placement, together, devices, vectorise, resident, steps, looped, f"{phase}: {why}; {where}; {how}")
+    return Plan(placement, together, devices, vectorise, resident, steps, looped, f"{phase}: {why}; {where}; {how}", beside)
 
 
 def _check_processes(settings: Settings, devices: int) -> int:
@@ -118,6 +129,10 @@ def _check_processes(settings: Settings, devices: int) -> int:
             f"{everywhere} (it is {train.batch_size}), config.train.devices to 0 and config.train.placement to auto or batch."
         )
     return processes
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _steps(steps_per_epoch: int, flops: float) -> int:

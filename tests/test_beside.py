@@ -1,0 +1,69 @@
+"""Folds side by side in threads: all run, errors stop the others, a signal is never lost."""
+
+import threading
+
+import pytest
+
+from mmjax.errors import Interrupted, NonFiniteError
+from mmjax.train.beside import run_beside
+
+
+def test_two_at_a_time_begun_in_order():
+    """Breaks when a job runs twice or never, or more than `width` run at once."""
+    begun, running, most, lock = [], [0], [0], threading.Lock()
+    meet = threading.Barrier(2)
+
+    def job(number):
+        def work(stop):
+            with lock:
+                begun.append(number)
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            meet.wait(10)  # two must be here for either to go on
+            with lock:
+                running[0] -= 1
+            assert not stop()
+
+        return work
+
+    run_beside([job(i) for i in range(6)], 2, lambda: False)
+    assert sorted(begun) == list(range(6))
+    assert begun[:2] in ([0, 1], [1, 0])
+    assert most[0] == 2
+
+
+def test_an_error_stops_the_others_and_is_raised():
+    """The others are asked to save and stop; their Interrupted must not hide the error, nor a later job begin."""
+    saved, begun = [], []
+
+    def fails(stop):
+        del stop
+        raise NonFiniteError("fold 1 is not finite")
+
+    def trains(stop):
+        begun.append(0)
+        while not stop():
+            pass
+        saved.append(0)
+        raise Interrupted("saved")
+
+    with pytest.raises(NonFiniteError, match="fold 1"):
+        run_beside([trains, fails, lambda stop: begun.append(2)], 2, lambda: False)
+    assert saved == [0]
+    assert begun == [0]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_signal_is_raised_even_where_no_job_noticed_it(width):
+    """Asked to stop while the last running job ended well: the jobs that never began must not count as done."""
+    asked, done = threading.Event(), []
+
+    def job(stop):
+        if width == 1 and stop():
+            raise Interrupted("between two dispatches")
+        done.append(1)
+        asked.set()
+
+    with pytest.raises(Interrupted):
+        run_beside([job] * 3, width, asked.is_set)
+    assert len(done) < 3

@@ -187,7 +187,7 @@ def test_same_seed_same_run_and_another_seed_another(cache: Path, tmp_path: Path
 
 @pytest.mark.parametrize("row", ["tabular", "mmae_attention"])
 def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path):
-    """Folds of different one-hot and vocabulary sizes: vmap is one fold after the other to 1e-5, a thread each is it exactly."""
+    """Folds of different one-hot and vocabulary sizes: by vmap to 1e-5 of one after the other, by threads exactly."""
     results, logs = {}, {}
     for parallel in ("vmap", "sequential", "threads"):
         crossval(shrunken(row, cache, train__fold_parallel=parallel, cv__folds=3), tmp_path / parallel, quiet)

@@ -124,9 +124,9 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
 
     compiling = [0.0]
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            compiling[0] += seconds
+            compiling[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     runtime.set_up()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All benchmarks on one GPU in under ten minutes, the paper's own size included: `benchmarks/gpu.sh OUT [EXTRA_PYTHONPATH]`.
 # OUT gets small JSON files, report.md and speed.png. EXTRA_PYTHONPATH holds packages the machine lacks (grain, platformdirs, ...);
-# steps need none of them, five folds and photos do. PYTHON names the interpreter, MINUTES the budget (default 9), PARTS what to
-# run (default steps,paper,folds,bf16,photos,scaling: in this order, the later ones if time is left).
+# steps need platformdirs alone, five folds and photos all. PYTHON names the interpreter, MINUTES the budget (default 9), PARTS
+# what to run (default steps,paper,folds,bf16,photos,scaling: in this order, the later ones if time is left).
 set -uo pipefail
 OUT=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ PYTHON=${PYTHON:-python3}
 MINUTES=${MINUTES:-9}
 PARTS=${PARTS:-steps,paper,folds,bf16,photos,scaling}
 export PYTHONPATH="$PWD${2:+:$2}${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# jax would otherwise take three quarters of the memory before PyTorch starts.
+# jax would otherwise take three quarters of the memory; every contender of a step is a process of its own on the one GPU.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 START=$SECONDS
 left() { # minutes left, at most $1
@@ -25,7 +25,8 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader ||
 "$PYTHON" -c "import jax; assert jax.default_backend() == 'gpu', 'jax sees no GPU'" || exit 1
 "$PYTHON" - <<'EOF'
 import importlib.util as found
-for need, names in {"steps, scaling": "flax optax jaxtyping", "report": "matplotlib", "photos": "grain PIL torch",
+for need, names in {"steps": "flax optax jaxtyping platformdirs", "scaling": "flax optax jaxtyping", "report": "matplotlib",
+                    "photos": "grain PIL torch",
                     "folds": "grain PIL torch orbax pandas sklearn rich platformdirs"}.items():
     missing = [name for name in names.split() if found.find_spec(name) is None]
     print(f"{need}: " + (f"WILL FAIL without {', '.join(missing)}" if missing else "ok"))

@@ -45,7 +45,7 @@ def facts() -> dict[str, Any]:
     """Machine, versions, commit, date, load and arguments."""
     from mmjax.train.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
 
-    known = environment() | {"argv": sys.argv[1:]}
+    known: dict[str, Any] = environment() | {"argv": sys.argv[1:]}
     known["cores"] = cores()
     known["processor"] = _processor()
     known["busy_cores_before"] = busy_cores()

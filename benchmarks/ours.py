@@ -148,12 +148,12 @@ def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size)
     active = np.ones((executor.width, plan.steps), bool)
     held, xla_bytes = {"state": placed}, 0.0
     start = time.perf_counter()
-    if hasattr(chunk, "lower"):
+    if plan.placement in ("one", "vmap"):
         # A later call of the chunk itself finds the program (mmjax/train/precompile.py).
         cost = chunk.lower(placed, rows, indices[0], active).compile().cost_analysis() or {}
         xla_bytes = float(cost.get("bytes accessed", 0.0))
         seconds = time.perf_counter() - start
-    else:  # several devices: a plain function around pmap, compiled by its first call
+    else:  # several devices: functions around pmap, compiled by their first call
         held["state"], _ = chunk(placed, rows, indices[0], active)
         jax.block_until_ready(held["state"])
         seconds = time.perf_counter() - start
@@ -168,8 +168,8 @@ def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size)
     return run, seconds, xla_bytes
 
 
-def contender(name: str, case: Case, size: Size, **options: Any) -> tuple[Contender, dict[str, Any]]:
-    """A contender and the facts of its preparation, filled in once it is prepared."""
+def contender(name: str, case: Case, size: Size, **options: Any) -> Contender:
+    """A contender; what it found is filled in once it is prepared."""
     found: dict[str, Any] = {}
 
     def make() -> tuple[Run, float]:
@@ -177,7 +177,7 @@ def contender(name: str, case: Case, size: Size, **options: Any) -> tuple[Conten
         found.update(prepared.to_dict())
         return prepared.run, prepared.compile_seconds
 
-    return Contender(name, make), found
+    return Contender(name, make, found=found)
 
 
 def forward_flops(task: Task, shapes: Any, batch: Any) -> float:

@@ -100,7 +100,7 @@ def _steps(axis: Axes, found: Found) -> None:
     same = [c["ratios"]["same"] for c in cases.values()]
     kept = ("torch_eager", "torch_compile", "torch_reduce-overhead")
     names = [n for n in kept if any(s.get(n) for s in same)]
-    colours = dict(zip(kept, (OURS, THEIRS, GREY), strict=True))
+    colours: dict[str, str] = dict(zip(kept, (OURS, THEIRS, GREY), strict=True))
     labels = {n: n.replace("torch_", "PyTorch ") for n in names}
     series = {labels[n]: [s.get(n) for s in same] for n in names}
     shown = [NAMES[n.removesuffix("_bfloat16")] + (", bf16" if n.endswith("_bfloat16") else "") for n in cases]

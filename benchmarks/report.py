@@ -99,6 +99,7 @@ def steps(found: Found) -> str:
                 f"{1e3 * ours['step_s']['median']:.3f}",
                 f"{1e3 * theirs['step_s']['median']:.3f}" if theirs else "-",
                 show(case["ratios"]["same"].get("torch_eager")),
+                show(case["ratios"]["same"].get("torch_eager_kept")),
                 f"{show(fastest[1])} {fastest[0]}" if fastest else "-",
                 show(case["ratios"]["as_run"].get("torch_eager_encode")) if run else "-",
                 f"{ours['compile_s']:.1f} / {f'{compiled:.1f}' if compiled is not None else '-'}",
@@ -114,7 +115,15 @@ def steps(found: Found) -> str:
         for n, r in v["contenders"].items()
         if "failed" in r
     ]
-    header = ["case", "ours ms", "eager ms", "x eager", "x PyTorch's best", "x eager that encodes at each step"]
+    header = [
+        "case",
+        "ours ms",
+        "eager ms",
+        "x eager",
+        "x eager with ours' malloc options",
+        "x PyTorch's best",
+        "x eager that encodes at each step",
+    ]
     header += ["compile s, ours / torch.compile", "% of matmul / copy peak"]
     return "## Training steps\n\n" + table(header, rows) + "\n\n" + "\n".join(f"- {n}" for n in notes)
 

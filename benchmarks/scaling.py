@@ -57,7 +57,7 @@ def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     options = report.options
     parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "loops": loops_part, "devices": devices_part}
     for name in options.parts.split(","):
-        for value in map(int, getattr(options, {"image": "sides"}.get(name, name)).split(",")):
+        for value in map(int, getattr(options, "sides" if name == "image" else name).split(",")):
             yield f"{name}_{value}", partial(_measure, name, parts[name], value, options)
 
 
@@ -85,25 +85,25 @@ def rows_part(rows: int, options: argparse.Namespace) -> dict[str, Any]:
 def image_part(side: int, options: argparse.Namespace) -> dict[str, Any]:
     """DenseNet's step at a photo's side."""
     size = replace(SIZES[options.size], image=side, rows=256)
-    first, found = ours.contender("ours", CASES["row3"], size)
+    first = ours.contender("ours", CASES["row3"], size)
     contenders = [first, *_torch("row3", size, options)]
     interleave(contenders, rounds=options.rounds, seconds=0.5)
-    return _compared(f"photos of {side} px", contenders) | found
+    return _compared(f"photos of {side} px", contenders) | first.found
 
 
 def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
     """Row #1: steps of all folds in one program; a step is one fold's."""
     size = SIZES[options.size]
-    first, found = ours.contender("ours", CASES["row1"], size, folds=folds)
+    first = ours.contender("ours", CASES["row1"], size, folds=folds)
     contenders = [first, *_torch("row1", size, options)]
     interleave(contenders, rounds=options.rounds, seconds=0.5)
-    return _compared(f"{folds} folds", contenders) | found
+    return _compared(f"{folds} folds", contenders) | first.found
 
 
 def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     """A row's training steps in a loop of one program, and one by one."""
     case, size = CASES[f"row{row}"], SIZES[options.size]
-    contenders = [ours.contender(n, case, size, looped=n == "looped")[0] for n in ("looped", "one_by_one")]
+    contenders = [ours.contender(n, case, size, looped=n == "looped") for n in ("looped", "one_by_one")]
     interleave(contenders, rounds=options.rounds, seconds=0.5)
     return _compared(f"row #{row}", contenders)
 
@@ -162,8 +162,8 @@ def _split(job: dict[str, Any]) -> dict[str, Any]:
     for name, placement, folds in (("row1_batch", "batch", 1), ("row2_batch", "batch", 1), ("row1_folds", "folds", 5)):
         train = {"devices": job["devices"], "placement": placement}
         contenders[name] = ours.contender(name, CASES[name.split("_")[0]], size, folds=folds, train=train)
-    interleave([c for c, _ in contenders.values()], rounds=job["rounds"], seconds=0.5)
-    return {"cases": {name: c.to_dict() | {"plan": found["plan"]["why"]} for name, (c, found) in contenders.items()}}
+    interleave(list(contenders.values()), rounds=job["rounds"], seconds=0.5)
+    return {"cases": {name: c.to_dict() | {"plan": c.found["plan"]["why"]} for name, c in contenders.items()}}
 
 
 if __name__ == "__main__":

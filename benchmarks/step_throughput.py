@@ -5,23 +5,33 @@
 Ours is production's own dispatch: `train_chunk` over as many steps as the plan chooses, rows on the device. PyTorch has its
 batches ready on the device. Rows #7 and #8 read the codes of a frozen autoencoder: ours computes them once per row before
 training, a straightforward PyTorch loop runs the encoder at every step. Both sides are timed both ways.
+
+Each contender is a process of its own, as its users run it: ours sets malloc's options (mmjax/train/runtime.py), PyTorch's do
+not. The mode eager_kept is PyTorch with ours' options: what of a ratio is malloc's.
 """
 
 import argparse
-import gc
 import importlib.util
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import jax
-
-from benchmarks import ours
-from benchmarks.harness import Contender, Report, arguments, interleave, ratio, run_cases
+from benchmarks.harness import (
+    Apart,
+    Contender,
+    Entrant,
+    Report,
+    arguments,
+    interleave,
+    ratio,
+    run_apart,
+    run_cases,
+    worker_command,
+)
 from benchmarks.machine import say
-from benchmarks.peaks import peaks
 from benchmarks.sizes import CASES, SIZES, Case
 
 NAME = "step_throughput"
@@ -34,7 +44,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
     parser.add_argument(
-        "--modes", default="eager,channels_last,compile", help="of eager, channels_last, compile, reduce-overhead"
+        "--modes",
+        default="eager,eager_kept,channels_last,compile",
+        help="of eager, eager_kept, one_thread, channels_last, compile, reduce-overhead",
     )
     parser.add_argument("--encode", default="eager", help="modes that also run the frozen encoder at every step; may be empty")
     parser.add_argument("--dtypes", default="float32", help="of float32, bfloat16")
@@ -43,21 +55,51 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the benchmark."""
-    run_cases(parse(argv), NAME, cases)
+    """Runs the benchmark, or one of its processes."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU
+    run_cases(parse(argv), NAME, cases, work)
 
 
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Every case in every dtype."""
     options, torch = report.options, importlib.util.find_spec("torch") is not None and not report.options.no_torch
-    report.content["peaks"] = peaks()
+    report.content["peaks"] = run_apart(NAME, {"mode": "peaks"}, options)
     if torch:
         report.content["skipped_modes"] = skipped_modes(options.modes.split(","))
     for dtype in options.dtypes.split(","):
         for name in options.cases.split(","):
             label = name if dtype == "float32" else f"{name}_{dtype}"
             yield label, partial(measure, CASES[name], dtype, options, report.content, torch=torch)
-            _release(torch=torch)
+
+
+def work(job: dict[str, Any]) -> dict[str, Any] | Contender:
+    """In a process of its own: what the device can do at most, or a contender (see `_apart`)."""
+    mode = job["mode"]
+    if mode in ("peaks", "ours", "eager_kept"):
+        from mmjax.train import runtime  # noqa: PLC0415
+
+        runtime.keep_memory()
+    if mode == "peaks":
+        from benchmarks.peaks import peaks  # noqa: PLC0415
+
+        return peaks()
+    case, size, options = CASES[job["case"]], SIZES[job["size"]], {"dtype": job["dtype"], "encode": job["encode"]}
+    if mode == "ours":
+        from benchmarks import ours  # noqa: PLC0415
+
+        return ours.contender("ours", case, size, **options)
+    from benchmarks import theirs  # noqa: PLC0415
+
+    return theirs.contender(case, size, mode, **options)
+
+
+def _apart(
+    mode: str, case: Case, dtype: str, options: argparse.Namespace, *, encode: bool = False, optional: bool = False
+) -> Apart:
+    """Ours, or PyTorch's in a mode; `encode`: with the frozen autoencoder at every step."""
+    job = {"mode": mode, "case": case.name, "size": options.size, "dtype": dtype, "encode": encode}
+    name = ("" if mode == "ours" else "torch_") + mode + ("_encode" if encode else "")
+    return Apart(name, worker_command(NAME, job, options), optional=optional)
 
 
 def skipped_modes(modes: list[str]) -> dict[str, str]:
@@ -65,7 +107,9 @@ def skipped_modes(modes: list[str]) -> dict[str, str]:
     import torch  # noqa: PLC0415
 
     why = {}
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        why["eager_kept"] = "malloc's options matter where a step's memory is the host's, on a CPU"
+    else:
         if not any(shutil.which(c) for c in ("g++", "clang++")):
             why |= {m: "torch.compile needs a C++ compiler on a CPU; there is none" for m in modes if m in ("compile", GRAPHS)}
         why.setdefault(GRAPHS, "CUDA graphs are all it adds; on a CPU it is the program of 'compile'")
@@ -75,11 +119,10 @@ def skipped_modes(modes: list[str]) -> dict[str, str]:
 def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any], *, torch: bool) -> dict[str, Any]:
     """One case: all contenders in turns."""
     say(f"  {case.name} ({options.size}, {dtype})")
-    size = SIZES[options.size]
-    first, found = ours.contender("ours", case, size, dtype=dtype)
+    first = _apart("ours", case, dtype, options)
     contenders = [first]
     if case.codes and options.encode:
-        contenders.append(ours.contender("ours_encode", case, size, dtype=dtype, encode=True)[0])
+        contenders.append(_apart("ours", case, dtype, options, encode=True))
     if torch:
         contenders += _theirs(case, dtype, options, content)
     interleave(contenders, rounds=options.rounds, seconds=options.seconds)
@@ -88,6 +131,7 @@ def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
             f"    {c.name:24s} "
             + (c.failed or f"{1e3 * c.to_dict()['step_s']['median']:9.3f} ms, compiled in {c.compile_seconds:.1f} s")
         )
+    found = first.found
     result = {
         "row": case.row,
         "task": case.task,
@@ -107,33 +151,21 @@ def measure(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
     return result
 
 
-def _release(*, torch: bool) -> None:
-    """Gives a case's memory back before the next."""
-    gc.collect()
-    jax.clear_caches()
-    if torch:
-        from benchmarks import theirs  # noqa: PLC0415
-
-        theirs.release()
-
-
-def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any]) -> list[Contender]:
-    from benchmarks import theirs  # noqa: PLC0415
-
-    size, out = SIZES[options.size], []
+def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[str, Any]) -> list[Apart]:
+    out = []
     pictures = case.task == "classifier" and case.row >= 3
     for mode in options.modes.split(","):
         # One thread can only win where steps are small, NHWC only where there are convolutions over pixels.
         if mode in content["skipped_modes"] or mode == ("one_thread" if pictures else "channels_last"):
             continue
         optional = mode != "eager" or options.size == "paper"  # the paper's size may not fit beside the others
-        out.append(theirs.contender(case, size, mode, dtype=dtype, optional=optional))
+        out.append(_apart(mode, case, dtype, options, optional=optional))
         if case.codes and mode in options.encode.split(","):
-            out.append(theirs.contender(case, size, mode, dtype=dtype, encode=True, optional=optional))
+            out.append(_apart(mode, case, dtype, options, encode=True, optional=optional))
     return out
 
 
-def ratios(contenders: list[Contender]) -> dict[str, Any]:
+def ratios(contenders: Sequence[Entrant]) -> dict[str, Any]:
     """Times faster than each of theirs: `same` work on both sides; `as_run`: theirs encodes at each step, ours did before."""
     named = {c.name: c for c in contenders}
     out: dict[str, Any] = {"same": {}, "as_run": {}}

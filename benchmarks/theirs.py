@@ -11,8 +11,9 @@ from benchmarks.sizes import Case, Size, make_settings, make_spec, random_rows
 from benchmarks.torch_models import Autoencoder, Batch, Classifier, rmsprop
 from mmjax.batch import InputSpec
 
-MODES = ("eager", "one_thread", "channels_last", "compile", "reduce-overhead")
-"""eager; eager on one thread; eager with images in NHWC; torch.compile as it comes; torch.compile(mode="reduce-overhead")."""
+MODES = ("eager", "eager_kept", "one_thread", "channels_last", "compile", "reduce-overhead")
+"""eager; eager in a process whose malloc keeps memory, which step_throughput.py sees to; eager on one thread; eager with images
+in NHWC; torch.compile as it comes; torch.compile(mode="reduce-overhead")."""
 
 
 def set_up() -> torch.device:
@@ -72,7 +73,7 @@ def _prepare(case: Case, size: Size, mode: str, dtype: str, encode: bool) -> Run
         module = build(case, size)
         coder = build(Case("coder", case.row, "autoencoder"), size) if encode else None
     if last:
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     width = len(spec.modalities) * size.code if case.codes and not encode else 0
     arrays = random_rows(spec, min(size.rows, 16 * size.batch), code_width=width)
     whole = to_batch(arrays, spec, device, channels_last=last)
@@ -80,8 +81,9 @@ def _prepare(case: Case, size: Size, mode: str, dtype: str, encode: bool) -> Run
         {k: v[at : at + size.batch].clone() for k, v in whole.items()} for at in range(0, len(arrays["label"]), size.batch)
     ]
     optimizer = rmsprop(module)
-    compiled = {"compile": {}, "reduce-overhead": {"mode": "reduce-overhead"}}
-    loss_of, encoder = module, coder.encode if coder is not None else None
+    compiled: dict[str, dict[str, Any]] = {"compile": {}, "reduce-overhead": {"mode": "reduce-overhead"}}
+    loss_of: Any = module
+    encoder: Any = coder.encode if coder is not None else None
     if mode in compiled:
         loss_of = torch.compile(module, **compiled[mode])
         encoder = torch.compile(encoder, **compiled[mode]) if encoder is not None else None
@@ -128,10 +130,3 @@ def _warmed(run: Run) -> Run:
         return run(repeats)
 
     return warmed
-
-
-def release() -> None:
-    """Gives memory back between cases."""
-    torch.compiler.reset()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

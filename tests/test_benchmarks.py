@@ -1,6 +1,8 @@
 """The claim is "the same network": PyTorch's twins hold our parameters and give our numbers; and the harness is fair."""
 
 import json
+import os
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -172,6 +174,67 @@ def test_a_contender_that_fails_is_left_out_with_its_reason():
     assert harness.ratio(good, bad) is None
     with pytest.raises(RuntimeError, match="no compiler"):
         harness.interleave([harness.Contender("ours", broken)], rounds=1, seconds=0.0)
+
+
+WORKER = """
+import os, sys
+from benchmarks import harness
+
+def work(job):
+    def prepare():
+        print("what a library prints is no answer")
+        if job["name"] == "refuses":
+            raise ValueError("no compiler")
+        return run, 0.25
+
+    def run(repeats):
+        with open(job["log"], "a") as log:
+            log.write(job["name"][0])
+        if job["name"] == "dies" and open(job["log"]).read().count("d") == 4:
+            sys.exit("no memory")
+        return repeats
+
+    return harness.Contender(job["name"], prepare, found={"process": os.getpid()})
+
+harness.run_cases(harness.arguments("", "some").parse_args(), "some", iter, work)
+"""
+
+
+def _apart(name, folder, *, optional=False):
+    job = json.dumps({"name": name, "log": str(folder / "log")})
+    return harness.Apart(name, [sys.executable, "-c", WORKER, "--worker", job], optional=optional)
+
+
+def test_processes_take_turns_and_end(tmp_path, monkeypatch):
+    """Fails when two workers share a process, run at the same time, outlive their case or lose their results."""
+    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    a, b = _apart("a", tmp_path), _apart("b", tmp_path)
+    harness.interleave([a, b], rounds=3, seconds=0.0)
+    assert (tmp_path / "log").read_text() == "aabb" + "ababab"
+    assert a.compile_seconds == 0.25
+    assert len(harness.ratio(a, b)) == len(a.to_dict()["rounds_s"]) == 3
+    pids = {os.getpid(), a.found["process"], b.found["process"]}
+    assert len(pids) == 3
+    for pid in pids - {os.getpid()}:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("refuses", "ValueError: no compiler"), ("dies", "its process ended with 1: no memory")]
+)
+def test_a_process_that_fails_is_left_out_with_its_reason(tmp_path, monkeypatch, name, why):
+    """Fails when a worker's error or death hangs or ends a benchmark, hides its reason, or ours may die in silence."""
+    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    good, bad = _apart("a", tmp_path), _apart(name, tmp_path, optional=True)
+    harness.interleave([bad, good], rounds=3, seconds=0.0)
+    assert bad.to_dict() == {"failed": why}
+    assert len(good.seconds) == 3
+    assert harness.ratio(good, bad) is None
+    (tmp_path / "log").unlink()
+    with pytest.raises(harness.WorkerError, match=why) as raised:
+        harness.interleave([_apart(name, tmp_path), _apart("a", tmp_path)], rounds=3, seconds=0.0)
+    assert str(raised.value).splitlines()[-1] in why, "what it wrote last"
 
 
 def test_step_throughput_writes_what_the_report_reads(tmp_path):

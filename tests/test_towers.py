@@ -8,7 +8,7 @@ import pytest
 from mmjax.models import fast_conv
 from mmjax.models.densenet import DenseNet
 from mmjax.models.mlp import MLP
-from mmjax.models.textcnn import TextCNN
+from mmjax.models.textcnn import TextCNN, _dense_gradients, _picked_gradients
 
 F32 = jnp.dtype("float32")
 RNG = np.random.default_rng(0)
@@ -173,3 +173,14 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32():
     v, updated = tower.apply(variables, images, train=True, mutable=["batch_stats"])
     assert v.dtype == jnp.bfloat16
     assert {x.dtype for x in jax.tree.leaves((variables, updated))} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("rows", [1, 7, 16])
+def test_gradients_of_the_winning_places_alone_equal_the_matrix_products(rows: int):
+    """The CPU's way back through the maximum over time against the GPU's; several filters may win at one place."""
+    rng = np.random.default_rng(0)
+    x, taps = rng.standard_normal((rows, 9, 6), np.float32), rng.standard_normal((6, 20), np.float32)
+    at, grad = rng.integers(0, 9, (rows, 20)).astype(np.int32), rng.standard_normal((rows, 20), np.float32)
+    picked, dense = (jax.jit(f)(x, taps, at, grad) for f in (_picked_gradients, _dense_gradients))
+    for one, other in zip(picked, dense, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=0)

@@ -129,7 +129,6 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
             compiling[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    runtime.set_up()
     never = job["epochs"] + job["coder_epochs"] + 1
     settings = make_settings(
         job["row"],
@@ -143,6 +142,7 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
         },
         data={"name": "table", "root": job["data"], "table": "rows.csv", "schema": "schema.toml", "cache": job["cache"]},
     )
+    runtime.set_up(settings.model.modalities)
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

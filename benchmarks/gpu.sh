@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All benchmarks on one GPU in under ten minutes, the paper's own size included: `benchmarks/gpu.sh OUT [EXTRA_PYTHONPATH]`.
 # OUT gets small JSON files, report.md and speed.png. EXTRA_PYTHONPATH holds packages the machine lacks (grain, platformdirs, ...);
-# steps need platformdirs alone, five folds and photos all. PYTHON names the interpreter, MINUTES the budget (default 9), PARTS
+# steps need none of them, five folds and photos all. PYTHON names the interpreter, MINUTES the budget (default 9), PARTS
 # what to run (default steps,paper,folds,bf16,photos,scaling: in this order, the later ones if time is left).
 set -uo pipefail
 OUT=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -25,7 +25,7 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader ||
 "$PYTHON" -c "import jax; assert jax.default_backend() == 'gpu', 'jax sees no GPU'" || exit 1
 "$PYTHON" - <<'EOF'
 import importlib.util as found
-for need, names in {"steps": "flax optax jaxtyping platformdirs", "scaling": "flax optax jaxtyping", "report": "matplotlib",
+for need, names in {"steps": "flax optax jaxtyping", "scaling": "flax optax jaxtyping", "report": "matplotlib",
                     "photos": "grain PIL torch",
                     "folds": "grain PIL torch orbax pandas sklearn rich platformdirs"}.items():
     missing = [name for name in names.split() if found.find_spec(name) is None]

@@ -32,7 +32,8 @@ from benchmarks.harness import (
     worker_command,
 )
 from benchmarks.machine import say
-from benchmarks.sizes import CASES, SIZES, Case
+from benchmarks.sizes import CASES, ROWS, SIZES, Case
+from mmjax.batch import IMAGE, TEXT
 
 NAME = "step_throughput"
 GRAPHS = "reduce-overhead"
@@ -78,7 +79,7 @@ def work(job: dict[str, Any]) -> dict[str, Any] | Contender:
     if mode in ("peaks", "ours", "eager_kept"):
         from mmjax.train import runtime  # noqa: PLC0415
 
-        runtime.keep_memory()
+        runtime.keep_memory(ROWS[CASES[job["case"]].row]["modalities"] if mode == "ours" else (TEXT, IMAGE))
     if mode == "peaks":
         from benchmarks.peaks import peaks  # noqa: PLC0415
 

@@ -41,12 +41,19 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
             try:
                 compile_ahead(run)
                 encode_folds(run)
-                for name in tasks:
-                    train_task(run, name)
+                for name in tasks[:-1]:
+                    train_task(run, name, lambda fold: None)
+                unfinished = {fold.number: fold for fold in run.folds}
+
+                def finish(fold: FoldRows) -> None:
+                    _finish_fold(run, tasks[-1], fold)
+                    del unfinished[fold.number]
+
+                train_task(run, tasks[-1], finish)
             finally:
                 run.ahead.stop()
-            for fold in run.folds:
-                _finish_fold(run, fold, tasks[-1])
+            for fold in list(unfinished.values()):  # trained in a session before, which ended there
+                finish(fold)
         if len(left) < len(chosen):
             say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
         if processes.is_primary():
@@ -55,7 +62,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         return summarise_run(settings, workdir.path, run.dataset)
 
 
-def _finish_fold(run: Run, fold: FoldRows, name: str) -> None:
+def _finish_fold(run: Run, name: str, fold: FoldRows) -> None:
     """Predicts the held-out fold and writes it; done.json is written last."""
     task = run.task(name)
     params, batch_stats, meta = load_module(run, fold.number, name)

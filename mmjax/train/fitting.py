@@ -23,13 +23,18 @@ from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
 
 
-def train_task(run: Run, name: str) -> None:
-    """Trains one task of the folds that lack it; with `train.refit` the classifier twice: for its epochs, then on all rows."""
-    if name == "classifier" and run.settings.train.refit:
-        _train_folds(run, name, "search")
-        _train_folds(run, name, name, refit=True)
-    else:
-        _train_folds(run, name, name)
+def train_task(run: Run, name: str, then: Callable[[FoldRows], None]) -> None:
+    """Trains one task of the folds that lack it; with `train.refit` the classifier twice: for its epochs, then on all rows.
+
+    Args:
+      run: the run.
+      name: the task.
+      then: what is done with a fold as soon as it is trained, in the fold's own thread.
+    """
+    refit = name == "classifier" and run.settings.train.refit
+    if refit:
+        _train_folds(run, name, "search", lambda fold: None)
+    _train_folds(run, name, name, then, refit=refit)
 
 
 def folds_left(run: Run, name: str, target: str) -> list[FoldRows]:
@@ -56,7 +61,7 @@ def _saved_plans(run: Run) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> None:
+def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows], None], *, refit: bool = False) -> None:
     left = folds_left(run, name, target)
     if not left:
         return
@@ -66,7 +71,13 @@ def _train_folds(run: Run, name: str, target: str, *, refit: bool = False) -> No
     run.ahead.wait((task, plan), run.stop)
     executor.once(task, lambda: make_programs(task, executor))  # before threads could make it twice
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
-    run_beside([partial(_train_group, run, task, executor, g, target, refit=refit) for g in groups], plan.beside, run.stop)
+
+    def train(group: list[FoldRows], stop: Callable[[], bool]) -> None:
+        _train_group(run, task, executor, group, target, stop, refit=refit)
+        for fold in group:
+            then(fold)
+
+    run_beside([partial(train, group) for group in groups], plan.beside, run.stop)
     if plan.beside > 1:
         run.log.sort()
 

@@ -4,22 +4,29 @@ import ctypes
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from platformdirs import user_cache_dir
+
+from mmjax.batch import IMAGE, TEXT
 
 _MALLOPT = {-1: 2**31 - 1, -2: 256 << 20, -4: 0, -8: 1}
 """M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX and M_ARENA_MAX of malloc.h."""
 
 
-def set_up() -> None:
+def set_up(modalities: Sequence[str] = (TEXT, IMAGE)) -> None:
     """Keeps freed memory, turns the persistent compilation cache on and silences the libraries' chatter.
 
     The cache lies in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; programs that compile in under half a
     second are not worth the disk.
+
+    Args:
+      modalities: see `keep_memory`.
     """
-    keep_memory()
+    from platformdirs import user_cache_dir  # noqa: PLC0415 - the GPU benchmark does without
+
+    keep_memory(modalities)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         folder = Path(user_cache_dir("mmjax")) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -28,13 +35,19 @@ def set_up() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def keep_memory() -> None:
+def keep_memory(modalities: Sequence[str] = (TEXT, IMAGE)) -> None:
     """Lets glibc keep what is freed for the next allocation, instead of giving it back to the kernel; elsewhere, nothing.
 
     XLA's CPU backend takes a program's scratch memory anew at every call. Given back each time, its pages are zeroed by the
     kernel again and again: a fifth of a step with photos or of the autoencoder's (docs/RESULTS.md, Speed). One arena, because
     the others cannot grow past 64 MiB. Settings of the environment win (mallopt(3)).
+
+    Args:
+      modalities: of the run, where they are known. Steps on a table alone have little scratch memory, and the threads of their
+        folds would wait for each other at the one arena: nothing is changed for them.
     """
+    if not {TEXT, IMAGE} & set(modalities):
+        return
     if not sys.platform.startswith("linux") or any(v.startswith(("MALLOC_", "GLIBC_TUNABLES")) for v in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

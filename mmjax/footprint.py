@@ -9,12 +9,12 @@ import jax
 
 from mmjax.batch import InputSpec
 from mmjax.settings import Settings
-from mmjax.shapes import blank_batch, blank_rows, tree_bytes
+from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import run
-from mmjax.train.fitting import rule_of, step_flops
+from mmjax.train.fitting import rule_of, saved_bytes, step_flops
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.plan import Plan
-from mmjax.train.tasks import Task, make_task
+from mmjax.train.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ def footprints(settings: Settings, spec: InputSpec, rows: int) -> list[Footprint
 def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Footprint:
     task = make_task(name, settings, spec)
     size = settings.train.batch_size
-    batch = blank_batch(spec, size, task.code_width)
     params, batch_stats = task.variables
     optimizer_state = jax.eval_shape(make_optimizer(settings.optim).init, params)
     held = {
@@ -79,7 +78,7 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
         "RMSprop": tree_bytes(optimizer_state),
         "best so far": tree_bytes((params, batch_stats)),
         "BatchNorm": tree_bytes(batch_stats),
-        "activations": _saved_bytes(task, batch),
+        "activations": saved_bytes(task, size),
     }
     trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
     plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
@@ -96,23 +95,3 @@ def _by_module(params: Mapping[str, Any]) -> dict[str, int]:
         name = re.sub(r"_\d+$", "", "/".join(kept))
         counts[name] = counts.get(name, 0) + int(leaf.size)
     return counts
-
-
-def _saved_bytes(task: Task, batch: Any) -> int:
-    """Bytes that the forward pass keeps for the backward one: what `jax.vjp` saves and was not an argument.
-
-    XLA may keep less (it computes some of it again) or, in passing, more.
-    """
-
-    def kept(params: Any, batch_stats: Any, batch: Any, key: Any) -> list[Any]:
-        def loss(p: Any) -> Any:
-            terms, *_ = task.losses(p, batch_stats, batch, key)
-            return sum(t.weight * t.sum for t in terms.values())
-
-        return jax.tree.leaves(jax.vjp(loss, params)[1])
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, key).jaxpr
-    given = {id(v) for v in jaxpr.invars}
-    saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
-    return tree_bytes(list(saved.values()))

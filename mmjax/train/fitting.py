@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.batch import IMAGE
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.beside import run_beside
@@ -122,6 +123,8 @@ def rule_of(task: Task, *, folds: int, train_rows: int, rows: int) -> Plan:
         step_flops=step_flops(task, batch),
         row_bytes=rows * tree_bytes(one_row),
         state_bytes=4 * tree_bytes(task.variables[0]),  # parameters, gradient, running square, best so far
+        # Without photos little beside the state, and not worth the tracing.
+        scratch_bytes=saved_bytes(task, batch) if IMAGE in task.spec.modalities else 0,
     )
 
 
@@ -131,6 +134,27 @@ def step_flops(task: Task, batch_size: int) -> float:
     lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*task.variables, batch)
     cost = lowered.cost_analysis() or {}
     return 3.0 * float(cost.get("flops", 0.0))
+
+
+def saved_bytes(task: Task, batch_size: int) -> int:
+    """Bytes that the forward pass keeps for the backward one: what `jax.vjp` saves and was not an argument.
+
+    XLA may keep less (it computes some of it again) or, in passing, more.
+    """
+    batch = blank_batch(task.spec, batch_size, task.code_width)
+
+    def kept(params: Any, batch_stats: Any, batch: Any, key: Any) -> list[Any]:
+        def loss(p: Any) -> Any:
+            terms, *_ = task.losses(p, batch_stats, batch, key)
+            return sum(t.weight * t.sum for t in terms.values())
+
+        return jax.tree.leaves(jax.vjp(loss, params)[1])
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, key).jaxpr
+    given = {id(v) for v in jaxpr.invars}
+    saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
+    return tree_bytes(list(saved.values()))
 
 
 def _train_group(

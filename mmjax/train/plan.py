@@ -52,7 +52,15 @@ class Plan:
 
 
 def make_plan(
-    settings: Settings, *, phase: str, folds: int, steps_per_epoch: int, step_flops: float, row_bytes: int, state_bytes: int
+    settings: Settings,
+    *,
+    phase: str,
+    folds: int,
+    steps_per_epoch: int,
+    step_flops: float,
+    row_bytes: int,
+    state_bytes: int,
+    scratch_bytes: int = 0,
 ) -> Plan:
     """The rule.
 
@@ -64,6 +72,7 @@ def make_plan(
       step_flops: floating-point operations of one fold's training step.
       row_bytes: size of all encoded rows of a fold.
       state_bytes: size of one fold's state.
+      scratch_bytes: what one fold's step needs besides.
 
     Raises:
       ConfigError: `placement=batch` with a batch that the devices do not divide.
@@ -104,12 +113,12 @@ def make_plan(
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
     beside = 1
     if placement == "one" and devices == 1 and processes == 1:
-        by_auto = train.fold_parallel == "auto" and on_cpu and (small or phase == "classifier")
+        by_auto = train.fold_parallel == "auto" and on_cpu and _cores() > 1 and (small or phase == "classifier")
         if by_auto or train.fold_parallel == "threads":
-            cores = max(_cores(), 2 if train.fold_parallel == "threads" else 1)
-            fits = int(budget // max(state_bytes + row_bytes * resident, 1))
-            beside = max(1, min(folds, cores, fits))
-            why = f"{beside} folds at a time, a thread each" if beside > 1 else why
+            # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
+            fits = int(budget // max(state_bytes + scratch_bytes + row_bytes * resident, 1))
+            beside = max(1, min(folds, fits))
+            why = f"{beside} folds side by side, a thread each" if beside > 1 else why
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.

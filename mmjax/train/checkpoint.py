@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -29,6 +30,7 @@ from mmjax.train.workdir import decisive
 
 ARRAYS, FORMAT, DAMAGED = "arrays", 1, ".damaged"
 _STEP = re.compile(r"\d{8,}")
+_ONE_AT_A_TIME = threading.Lock()
 _SHOWN = 5  # differing leaves named in a message
 
 
@@ -160,7 +162,7 @@ def _write(final: Path, tree: Any, body: dict[str, Any]) -> None:
         # orbax refuses arrays without elements; shape and dtype in the manifest are all there is to them.
         full = {name: leaf for name, leaf in leaves.items() if leaf.size}
         if full:
-            with _quiet():
+            with _orbax():
                 _checkpointer().save((unfinished / ARRAYS).absolute(), args=ocp.args.PyTreeSave(full))
         if is_primary():
             seal(unfinished, {"format": FORMAT, **body, "tree": fingerprint(leaves)})
@@ -195,7 +197,7 @@ def _read(path: Path, body: dict[str, Any], like: Any, config: str) -> Any:
         arguments = ocp.args.PyTreeRestore(
             item=dict.fromkeys(full, 0), restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in full}
         )
-        with _quiet():
+        with _orbax():
             leaves |= _checkpointer().restore((path / ARRAYS).absolute(), args=arguments)
     _compare(path, fingerprint(leaves), fingerprint(like))
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in _named(like)])
@@ -259,12 +261,16 @@ def _hide_late_callbacks() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps orbax's log and tracebacks of its threads off the screen; what goes wrong is raised."""
+def _orbax() -> Iterator[None]:
+    """One save or restore at a time, since orbax numbers them process-wide and folds train in threads.
+
+    Its log and the tracebacks of its threads stay off the screen; what goes wrong is raised.
+    """
     logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    with _ONE_AT_A_TIME:
+        before = logger.level
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

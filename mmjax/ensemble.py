@@ -17,6 +17,7 @@ from jaxtyping import Float
 from mmjax.batch import InputSpec
 from mmjax.data.dataset import Dataset
 from mmjax.data.encode import FoldEncoders
+from mmjax.data.loader import evaluation_batch_size
 from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
@@ -141,7 +142,7 @@ class Ensemble:
             modules = jax.device_put(member.modules)
             for start, block in _blocks(dataset):
                 rows = np.arange(len(block.table.ids))
-                out = self._outputs(member, modules, block, rows, _fitting(self.settings, len(rows)))
+                out = self._outputs(member, modules, block, rows, _fitting(len(rows), self.settings.train.eval_batch_size))
                 stop = start + len(rows)
                 p_BxK = probabilities(out["logits"])
                 by_fold[f, start:stop], mean[start:stop] = p_BxK, mean[start:stop] + p_BxK / len(self.members)
@@ -157,26 +158,27 @@ class Ensemble:
           dataset: the one that was trained on, opened again.
           fold_N: fold of each row, -1 for rows in none.
         """
-        found = {}
+        most = max(np.bincount(fold_N[fold_N >= 0]))
+        size, found = evaluation_batch_size(most, self.settings.train.eval_batch_size), {}
         for member in self.members:
             test = np.flatnonzero(fold_N == member.number)
-            out = self._outputs(member, jax.device_put(member.modules), dataset, test, self.settings)
+            out = self._outputs(member, jax.device_put(member.modules), dataset, test, size)
             found[member.number] = fold_metrics(self.settings, dataset, self._rows(member, dataset, test), out)
         return found
 
     def _outputs(
-        self, member: Member, modules: Modules, dataset: Dataset, rows: np.ndarray, settings: Settings
+        self, member: Member, modules: Modules, dataset: Dataset, rows: np.ndarray, size: int
     ) -> dict[str, np.ndarray]:
-        """`Task.outputs` of the given rows by one fold; codes of a frozen autoencoder first."""
+        """`Task.outputs` of the given rows by one fold, `size` rows a batch; codes of a frozen autoencoder first."""
         fold = self._rows(member, dataset, rows)
         *before, last = run.task_names(self.settings)
         codes = None
         if before and self._task(last).code_width:
             everything = np.arange(len(dataset.table.ids))
             auto = modules["autoencoder"]
-            codes = outputs.sweep(settings, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
+            codes = outputs.sweep(size, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
         module = modules[last]
-        return outputs.sweep(settings, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
+        return outputs.sweep(size, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
 
     def _rows(self, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldRows:
         nothing = np.zeros(0, np.int64)
@@ -237,7 +239,6 @@ def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
         yield start, replace(dataset, **changed)
 
 
-def _fitting(settings: Settings, rows: int) -> Settings:
-    """Batches no larger than `rows` need; powers of two compile seldom."""
-    size = min(settings.train.eval_batch_size, 1 << (max(1, rows) - 1).bit_length())
-    return replace(settings, train=replace(settings.train, eval_batch_size=size))
+def _fitting(rows: int, most: int) -> int:
+    """A batch no larger than `rows` need; powers of two compile seldom."""
+    return min(most, 1 << (max(1, rows) - 1).bit_length())

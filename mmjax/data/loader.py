@@ -95,6 +95,12 @@ class Loader:
         self._iterator.set_state(json.loads(position))
 
 
+def evaluation_batch_size(rows: int, most: int) -> int:
+    """B, at most `most`: as few batches as hold `rows`, padded no further than to a multiple of eight."""
+    batches = max(1, -(-rows // most))
+    return min(most, max(8, -(-rows // (8 * batches)) * 8))
+
+
 def evaluation_batches(
     rows: Int[np.ndarray, " N"], batch_size: int, batches: int = 0
 ) -> tuple[Int32[np.ndarray, "E B"], Float32[np.ndarray, "E B"]]:

@@ -67,5 +67,5 @@ def _finish_fold(run: Run, name: str, fold: FoldRows) -> None:
     task = run.task(name)
     params, batch_stats, meta = load_module(run, fold.number, name)
     codes = frozen_codes(run, [fold]) if name == "classifier" else []
-    out = sweep(run.settings, task, fold, params, batch_stats, fold.test_rows, codes[0] if codes else None)
+    out = sweep(run.test_batch, task, fold, params, batch_stats, fold.test_rows, codes[0] if codes else None)
     write_fold(run.workdir.path, run.settings, run.dataset, fold, out, meta)

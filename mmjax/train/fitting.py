@@ -199,6 +199,7 @@ def _train_group(
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
+        valid_batch=run.valid_batch,
         ids=run.dataset.table.ids.tolist(),
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,

@@ -115,7 +115,7 @@ class Fit:
 
     def _validation_batches(self) -> list[tuple[Any, Any]]:
         """Row numbers and weights, each F x B; folds with fewer rows end in batches of weight 0."""
-        size, executor = self.phase.settings.train.eval_batch_size, self.phase.executor
+        size, executor = self.phase.valid_batch, self.phase.executor
         most = max(-(-len(r) // size) for r in self.phase.valid_rows)
         pairs = [evaluation_batches(r, size, most) for r in self.phase.valid_rows]
         index_FxExB, weight_FxExB = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.data.loader import evaluation_batches, gather_rows
-from mmjax.settings import Settings
+from mmjax.data.loader import evaluation_batch_size, evaluation_batches, gather_rows
 from mmjax.train import checkpoint
 from mmjax.train.folds import FoldRows
 from mmjax.train.run import Run
@@ -42,12 +41,13 @@ def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
         if fold.number not in run.codes:  # once a fold: the search, the refit and the held-out predictions read the same codes
             params, _, _ = load_module(run, fold.number, "autoencoder")
             rows = np.arange(len(run.fold_N))
-            run.codes[fold.number] = sweep(run.settings, run.task("autoencoder"), fold, params, {}, rows)["h_mm"]
+            size = evaluation_batch_size(len(rows), run.settings.train.eval_batch_size)
+            run.codes[fold.number] = sweep(size, run.task("autoencoder"), fold, params, {}, rows)["h_mm"]
     return [run.codes[fold.number] for fold in group]
 
 
 def sweep(
-    settings: Settings,
+    batch_size: int,
     task: Task,
     fold: FoldRows,
     params: Any,
@@ -56,7 +56,7 @@ def sweep(
     codes: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """`Task.outputs` of the given rows, each once and in order; batches are gathered on the host."""
-    index_ExB, _ = evaluation_batches(rows, settings.train.eval_batch_size)
+    index_ExB, _ = evaluation_batches(rows, batch_size)
     gather = gather_rows(fold.arrays | ({} if codes is None else {"codes": codes}))
     constant = Rows(shared={}, fold={}, constant=fold.constant)
     compiled = _predictor(task)

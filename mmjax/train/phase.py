@@ -35,6 +35,7 @@ class Phase:
       host: arrays of the one fold's rows where they live on the host, else None.
       train_rows: row numbers to train on, by fold.
       valid_rows: row numbers of the inner validation split, by fold.
+      valid_batch: rows of a validation batch.
       ids: id of every row of the table, for error messages.
       directory: where checkpoints go.
       fingerprint: of the config; a checkpoint of another is refused.
@@ -51,6 +52,7 @@ class Phase:
     host: dict[str, np.ndarray] | None
     train_rows: Sequence[np.ndarray]
     valid_rows: Sequence[np.ndarray]
+    valid_batch: int
     ids: Sequence[str]
     directory: Path
     fingerprint: str

@@ -34,11 +34,13 @@ def compile_ahead(run: Run) -> None:
             executor, task = executor_of(run, name, plan)
             if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
                 batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
-                jobs[task, plan] = partial(_compile, task, executor, rows=len(run.fold_N), batch_size=batch)
+                jobs[task, plan] = partial(
+                    _compile, task, executor, rows=len(run.fold_N), batch_size=batch, valid_batch=run.valid_batch
+                )
     run.ahead.start(jobs)
 
 
-def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int) -> None:
+def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, valid_batch: int) -> None:
     """Compiles the start, the steps and the end of an epoch for arguments as `Fit` passes them.
 
     Args:
@@ -46,6 +48,7 @@ def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int) -> N
       executor: of a plan on one device.
       rows: N, rows of the table.
       batch_size: B.
+      valid_batch: rows of a validation batch.
     """
     programs, plan = executor.once(task, lambda: make_programs(task, executor)), executor.plan
 
@@ -67,7 +70,7 @@ def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int) -> N
     )
     own = placed(state.shapes(*task.variables, programs.optimizer), plan.folds)
     active = jax.ShapeDtypeStruct((plan.folds, plan.steps), bool)
-    size, each = task.settings.train.eval_batch_size, (plan.folds, plan.steps, batch_size)
+    size, each = valid_batch, (plan.folds, plan.steps, batch_size)
     if plan.resident:
         index = jax.ShapeDtypeStruct(each, np.int32)
         valid, weight = (placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))

@@ -11,6 +11,7 @@ from mmjax.batch import InputSpec
 from mmjax.data.dataset import Dataset, open_dataset
 from mmjax.data.encode import FoldEncoders
 from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.data.loader import evaluation_batch_size
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 from mmjax.schema import Schema
@@ -42,6 +43,10 @@ class Run:
     stop: Callable[[], bool]
     spec: InputSpec | None = None
     folds: list[FoldRows] = field(default_factory=list)
+    valid_batch: int = 0
+    """Rows of a validation batch, the same for every fold, trained or not, so that a program fits all."""
+    test_batch: int = 0
+    """Rows of a batch of held-out predictions."""
     tasks: dict[str, Task] = field(default_factory=dict)
     executors: dict[Plan, Executor] = field(default_factory=dict)
     codes: dict[int, np.ndarray] = field(default_factory=dict)
@@ -134,6 +139,8 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         group_N = dataset.group if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
+    most = settings.train.eval_batch_size
+    run.valid_batch, run.test_batch = (evaluation_batch_size(max(len(s[i]) for s in splits), most) for i in (1, 2))
     run.spec = folds.padded_spec([e.spec for e in encoders])
     atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
     for number in numbers:

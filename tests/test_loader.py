@@ -1,8 +1,9 @@
 """The loader: every row once an epoch, exact resume, prefetching changes nothing."""
 
 import numpy as np
+import pytest
 
-from mmjax.data.loader import DispatchSource, Loader, evaluation_batches, gather_rows
+from mmjax.data.loader import DispatchSource, Loader, evaluation_batch_size, evaluation_batches, gather_rows
 
 
 def source(**changes: int) -> DispatchSource:
@@ -46,3 +47,13 @@ def test_evaluation_counts_each_row_once():
     assert index.shape == weight.shape == (4, 3)
     assert sorted(index[weight > 0]) == list(range(10, 17))
     assert weight.sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "size"), [(80, 256, 80), (300, 256, 152), (1, 256, 8), (10, 4, 4), (513, 256, 176), (0, 256, 8)]
+)
+def test_evaluation_batches_hold_the_rows_with_little_padding(rows: int, most: int, size: int):
+    """As few batches as the largest size would take, none larger than it."""
+    found = evaluation_batch_size(rows, most)
+    assert found == size
+    assert max(1, -(-rows // most)) * found >= rows

@@ -34,9 +34,8 @@ def compile_ahead(run: Run) -> None:
             executor, task = executor_of(run, name, plan)
             if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
                 batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
-                jobs[task, plan] = partial(
-                    _compile, task, executor, rows=len(run.fold_N), batch_size=batch, valid_batch=run.valid_batch
-                )
+                sizes = {"rows": len(run.fold_N), "batch_size": batch, "valid_batch": run.valid_batch}
+                jobs[task, plan] = partial(_compile, task, executor, **sizes)
     run.ahead.start(jobs)
 
 

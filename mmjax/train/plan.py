@@ -82,7 +82,7 @@ def make_plan(
     processes = _check_processes(settings, devices)
     # On a GPU batched small matrix products win: one fold's step is all dispatch overhead. A batched convolution becomes a
     # grouped one and loses, and a fold with large matrices (text or pixel autoencoders) is already at the memory's speed.
-    # On a CPU threads win (docs/RESULTS.md, Speed): nothing waits for the slowest part of a small operation, nor for the disk.
+    # On a CPU threads win (docs/RESULTS.md, Speed): nothing waits for the slowest part of a small operation.
     on_cpu, small = jax.default_backend() == "cpu", state_bytes < 64 << 20
     dense = not ({TEXT, IMAGE} & set(modalities))
     vectorise = train.fold_parallel == "vmap" or (train.fold_parallel == "auto" and dense and small and not on_cpu)
@@ -112,12 +112,12 @@ def make_plan(
     if devices == 1 and vectorise and resident and folds > 1:
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
     beside = 1
-    if placement == "one" and devices == 1 and processes == 1:
-        if (train.fold_parallel == "auto" and on_cpu and _cores() > 1) or train.fold_parallel == "threads":
-            # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
-            fits = int(budget // max(state_bytes + scratch_bytes + row_bytes * resident, 1))
-            beside = max(1, min(folds, fits))
-            why = f"{beside} folds side by side, a thread each" if beside > 1 else why
+    by_auto = train.fold_parallel == "auto" and on_cpu and _cores() > 1 and (small or phase == "classifier")
+    if (by_auto or train.fold_parallel == "threads") and placement == "one" and devices == 1 and processes == 1:
+        # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
+        fits = int(budget // max(state_bytes + scratch_bytes + row_bytes * resident, 1))
+        beside = max(1, min(folds, fits))
+        why = f"{beside} folds side by side, a thread each" if beside > 1 else why
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.

@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
 from mmjax.shapes import blank_batch
 from mmjax.train import state
+from mmjax.train.beside import run_beside
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Executor
 from mmjax.train.plan import Plan, make_plan
@@ -146,24 +148,27 @@ def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size)
     plan, rng = executor.plan, np.random.default_rng(0)
     indices = [rng.integers(0, size.rows, (executor.width, plan.steps, size.batch), np.int32) for _ in range(4)]
     active = np.ones((executor.width, plan.steps), bool)
-    held, xla_bytes = {"state": placed}, 0.0
-    start = time.perf_counter()
+    xla_bytes, start = 0.0, time.perf_counter()
     if plan.placement in ("one", "vmap"):
         # A later call of the chunk itself finds the program (mmjax/train/precompile.py).
         cost = chunk.lower(placed, rows, indices[0], active).compile().cost_analysis() or {}
         xla_bytes = float(cost.get("bytes accessed", 0.0))
-        seconds = time.perf_counter() - start
     else:  # several devices: functions around pmap, compiled by their first call
-        held["state"], _ = chunk(placed, rows, indices[0], active)
-        jax.block_until_ready(held["state"])
-        seconds = time.perf_counter() - start
+        placed, _ = chunk(placed, rows, indices[0], active)
+        jax.block_until_ready(placed)
+    seconds = time.perf_counter() - start
+    states = [placed, *(jax.tree.map(jnp.copy, placed) for _ in range(1, plan.beside))]
 
     def run(repeats: int) -> int:
-        for i in range(repeats):
-            held["state"], sums = chunk(held["state"], rows, indices[i % len(indices)], active)
-        jax.block_until_ready((held["state"], sums))
-        assert not np.any(np.asarray(held["state"].halted_step) >= 0), "the loss stopped being finite"
-        return repeats * plan.steps * plan.folds
+        def train(fold: int, stop: Any) -> None:
+            del stop
+            for i in range(repeats):
+                states[fold], sums = chunk(states[fold], rows, indices[i % len(indices)], active)
+            jax.block_until_ready((states[fold], sums))
+
+        run_beside([partial(train, fold) for fold in range(plan.beside)], plan.beside, lambda: False)
+        assert not any(np.any(np.asarray(s.halted_step) >= 0) for s in states), "the loss stopped being finite"
+        return repeats * plan.steps * plan.folds * plan.beside
 
     return run, seconds, xla_bytes
 

@@ -92,7 +92,7 @@ def image_part(side: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Row #1: steps of all folds in one program; a step is one fold's."""
+    """Row #1: steps of all folds together as the plan says; a step is one fold's."""
     size = SIZES[options.size]
     first = ours.contender("ours", CASES["row1"], size, folds=folds)
     contenders = [first, *_torch("row1", size, options)]
@@ -135,8 +135,9 @@ def devices_part(devices: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
-    from mmjax.train import crossval  # noqa: PLC0415 - heavy, and only workers need it
+    from mmjax.train import crossval, runtime  # noqa: PLC0415 - heavy, and only workers need it
 
+    runtime.keep_memory()
     settings = make_settings(
         4,
         TEXT,

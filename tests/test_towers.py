@@ -120,6 +120,12 @@ def test_fast_convolutions(size: int, stride: int, channels: int, features: int)
     kernel = jnp.asarray(RNG.normal(size=(size, size, channels, features)).astype(np.float32))
     plain, fast = fast_conv.plain_convolve(x, kernel, stride), fast_conv.convolve(x, kernel, stride)
     np.testing.assert_allclose(np.asarray(fast), np.asarray(plain), atol=1e-4)
+    g = jnp.asarray(RNG.normal(size=plain.shape).astype(np.float32))
+    gradients = [
+        jax.vjp(lambda x, k, f=f: f(x, k, stride), x, kernel)[1](g) for f in (fast_conv.plain_convolve, fast_conv.convolve)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
 
 
 @pytest.mark.parametrize("sides", [(7, 8), (8, 5), (1, 2)])

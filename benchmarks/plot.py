@@ -150,4 +150,4 @@ def _folds(axis: Axes, found: Found) -> None:
     axis.set_xlabel("folds trained together (row #1)")
     axis.set_ylabel("fold-steps a second")
     axis.legend(fontsize=8, frameon=False)
-    axis.set_title("folds in one program", fontsize=10)
+    axis.set_title("folds trained together", fontsize=10)

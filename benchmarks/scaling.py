@@ -4,7 +4,7 @@
 
 rows: one fold (--all-folds: five), one epoch of a table with text from CSV to held-out predictions, in a process whose
 largest resident memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds:
-row #1's steps of F folds in one program, against PyTorch's one fold at a time. loops: a row's steps looped over inside one
+row #1's steps of F folds together, against PyTorch's one fold at a time. loops: a row's steps looped over inside one
 program and sent one by one: why `make_plan` decides as it does. devices: virtual CPU devices share the same
 cores, so what shows is the cost of splitting, not a gain.
 """

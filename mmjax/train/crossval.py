@@ -54,6 +54,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
                 run.ahead.stop()
             for fold in list(unfinished.values()):  # trained in a session before, which ended there
                 finish(fold)
+        run.log.sort()  # here, since a kill may have come between the end of the training and any earlier place
         if len(left) < len(chosen):
             say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
         if processes.is_primary():

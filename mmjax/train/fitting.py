@@ -79,8 +79,6 @@ def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows], No
             then(fold)
 
     run_beside([partial(train, group) for group in groups], plan.beside, run.stop)
-    if plan.beside > 1:
-        run.log.sort()
 
 
 def executor_of(run: Run, name: str, plan: Plan) -> tuple[Executor, Task]:

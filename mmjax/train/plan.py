@@ -122,7 +122,7 @@ def make_plan(
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
     convolutions = phase == "classifier" and IMAGE in modalities
-    looped = jax.default_backend() != "cpu" or not convolutions
+    looped = not (on_cpu and convolutions)
     where = "rows on the device" if resident else "rows on the host, prefetched"
     how = f"{steps} steps a dispatch" if looped else f"{steps} steps a dispatch, one by one"
     return Plan(placement, together, devices, vectorise, resident, steps, looped, f"{phase}: {why}; {where}; {how}", beside)

@@ -1,6 +1,6 @@
 """DenseNet's layers as CPUs compute them fastest; each equals Flax's own layer to 1e-5 on the same parameters.
 
-XLA's max-pool, its 1x1 convolutions and the gradients of its larger ones are slow on a CPU; matrix products are fast.
+XLA's max-pool, its 1x1 and 3x3 convolutions and the gradients of larger ones are slow on a CPU; matrix products are fast.
 """
 
 from functools import partial

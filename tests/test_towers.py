@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from mmjax.models import fast_conv
+from mmjax.models import fast_conv, inputs
 from mmjax.models.densenet import DenseNet
 from mmjax.models.mlp import MLP
 from mmjax.models.textcnn import TextCNN, _dense_gradients, _picked_gradients
@@ -114,6 +115,30 @@ def test_fast_densenet_equals_plain_flax():
         np.testing.assert_allclose(np.asarray(b) / scale, np.asarray(a) / scale, atol=1e-5, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.parametrize("numbers", [0, 3])
+def test_looked_up_rows_equal_the_product_with_zeros(numbers: int):
+    """One group of a row is unseen (-1); forward, and the kernel's gradient."""
+    onehot, groups, rows = 48, 3, 5
+    ids = RNG.integers(0, onehot // groups, (rows, groups)) + np.arange(groups) * (onehot // groups)
+    ids[1, 2] = -1
+    batch = {
+        "tabular_id": jnp.asarray(ids.astype(np.int16)),
+        "tabular_number": jnp.asarray(RNG.random((rows, numbers), np.float32)),
+    }
+    product = inputs.tabular_product(batch, onehot)
+    assert (product is not jax.lax.dot_general) == (jax.default_backend() == "cpu")
+    assert inputs.tabular_product(batch, onehot - 1) is jax.lax.dot_general, "too few columns a group to win"
+    x = inputs.tabular_vector(batch, onehot, F32)
+    kernel = jnp.asarray(RNG.normal(size=(numbers + onehot, 7)).astype(np.float32))
+    results = []
+    for used in (None, product):
+        tower = nn.Dense(7, dot_general=used)
+        variables = {"params": {"kernel": kernel, "bias": jnp.arange(7.0)}}
+        results.append(jax.value_and_grad(lambda v, t=tower: jnp.sum(jnp.sin(t.apply(v, x))))(variables))
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-5)
+
+
 @pytest.mark.parametrize(("size", "stride", "channels", "features"), [(1, 1, 5, 3), (3, 1, 5, 3), (3, 1, 3, 5), (7, 2, 3, 4)])
 def test_fast_convolutions(size: int, stride: int, channels: int, features: int):
     x = jnp.asarray(RNG.normal(size=(2, 9, 10, channels)).astype(np.float32))
@@ -131,8 +156,6 @@ def test_fast_convolutions(size: int, stride: int, channels: int, features: int)
 @pytest.mark.parametrize("sides", [(7, 8), (8, 5), (1, 2)])
 def test_fast_max_pool_and_its_gradient(sides: tuple[int, int]):
     """With ties: the gradient of a tie goes to the first place, as XLA's does; odd sides have another border than even ones."""
-    from flax import linen as nn
-
     x = jnp.asarray(RNG.integers(0, 3, (2, *sides, 3)).astype(np.float32))
     cotangent = jnp.asarray(RNG.normal(size=(2, *(-(-side // 2) for side in sides), 3)).astype(np.float32))
     plain, back = jax.vjp(lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME"), x)

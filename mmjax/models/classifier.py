@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT, Batch, InputSpec
 from mmjax.models.attention import SoftAttention, masked_softmax
 from mmjax.models.autoencoder import MultiModalAutoencoder
-from mmjax.models.inputs import tabular_vector
+from mmjax.models.inputs import tabular_product, tabular_vector
 from mmjax.models.mlp import dense_init
 
 
@@ -45,8 +45,9 @@ class MultiModalClassifier(nn.Module):
         v = {}
         for i, name in enumerate(names):
             tower = self.towers[name].copy(name=f"tower_{name}")
+            faster = {"product": tabular_product(batch, self.spec.onehot)} if name == TABULAR else {}
             # An absent modality says nothing: its representation is zero, biases included.
-            v[name] = tower(self._input(batch, name), train=train) * present_BxM[:, i, None].astype(self.dtype)
+            v[name] = tower(self._input(batch, name), train=train, **faster) * present_BxM[:, i, None].astype(self.dtype)
         v_BxMxm = jnp.stack(list(v.values()), axis=1)
         if self.fusion == "attention":
             v_BxMxm, weight_BxM = SoftAttention(name="attention")(v_BxMxm, present_BxM)

@@ -5,6 +5,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mmjax.models.dropout import GlobalDropout
+from mmjax.models.inputs import DotGeneral
 
 dense_init = nn.initializers.glorot_uniform()
 """Our reading: Keras' default for dense layers; the paper is silent."""
@@ -26,9 +27,22 @@ class MLP(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool) -> Float[Array, "B m"]:
-        """Returns v, the tower's representation."""
+    def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool, product: DotGeneral | None = None) -> Float[Array, "B m"]:
+        """Returns v, the tower's representation.
+
+        Args:
+          x_BxD: the vector.
+          train: whether to drop values.
+          product: of the first layer, where the caller knows a faster one for its vector than `lax.dot_general`.
+        """
         for i, size in enumerate(self.sizes):
-            x_BxD = nn.relu(nn.Dense(size, dtype=self.dtype, kernel_init=dense_init, name=f"dense_{i}")(x_BxD))
+            dense = nn.Dense(
+                size,
+                dtype=self.dtype,
+                kernel_init=dense_init,
+                dot_general=product if i == 0 else None,
+                name=f"dense_{i}",
+            )
+            x_BxD = nn.relu(dense(x_BxD))
             x_BxD = GlobalDropout(self.dropout, self.axis_name, name=f"dropout_{i}")(x_BxD, train=train)
         return x_BxD

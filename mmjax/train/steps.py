@@ -1,5 +1,6 @@
 """Pure steps of one fold: train a chunk of batches, evaluate, predict. No I/O, no device placement (see parallel.py)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -97,25 +98,40 @@ def _train_step(
     alive = active & ~state.done & (state.halted_step < 0)
     apply = alive & finite
 
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     base = settings.optim.autoencoder_learning_rate if task.name == "autoencoder" else settings.optim.learning_rate
     rate = learning_rate(settings.optim, base, state.step, state.total_steps)
-    params = jax.tree.map(lambda p, u: (p + rate * u).astype(p.dtype), state.params, updates)
 
-    def choose(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(apply, n, o), new, old)
+    def updated(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return jax.tree.map(lambda p, u: (p + rate * u).astype(p.dtype), params, updates), opt_state, batch_stats
+
+    def kept(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
+        return params, opt_state, state.batch_stats
+
+    params, opt_state, batch_stats = _either(apply, updated, kept, state.params, state.opt_state)
 
     bad = alive & ~finite
     stop = settings.train.on_nonfinite == "stop"
     state = state.replace(
         step=state.step + (apply if stop else alive),
-        params=choose(params, state.params),
-        batch_stats=choose(batch_stats, state.batch_stats),
-        opt_state=choose(opt_state, state.opt_state),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
         halted_step=jnp.where(bad & stop, state.step, state.halted_step),
         skipped=state.skipped + (bad if not stop else 0),
     )
     return state, jax.tree.map(lambda x: jnp.where(apply, x, 0.0), sums)
+
+
+def _either(condition: Bool[Array, ""], yes: Callable[..., Any], no: Callable[..., Any], *args: Any) -> Any:
+    """`yes(*args)` where the condition holds, else `no(*args)`.
+
+    On a CPU a branch, which updates in place: choosing leaf by leaf costs a copy of the running squares at every step, an
+    eighth of the autoencoder's. A GPU would stop for the host to read the condition, so there it is a choice.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.cond(condition, yes, no, *args)
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes(*args), no(*args))
 
 
 def _total(x: Float[Array, "..."]) -> Float[Array, ""]:

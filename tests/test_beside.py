@@ -1,11 +1,13 @@
 """Folds side by side in threads: all run, errors stop the others, a signal is never lost."""
 
 import threading
+import time
 
 import pytest
 
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.train.beside import run_beside
+from mmjax.train.parallel import InTurns
 
 
 def test_two_at_a_time_begun_in_order():
@@ -67,3 +69,32 @@ def test_a_signal_is_raised_even_where_no_job_noticed_it(width):
     with pytest.raises(Interrupted):
         run_beside([job] * 3, width, asked.is_set)
     assert len(done) < 3
+
+
+def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
+    running, most, order, lock = [0], [0], [], threading.Lock()
+
+    def chunk(number: int) -> int:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            order.append(number)
+        time.sleep(0.02)
+        with lock:
+            running[0] -= 1
+        return number
+
+    turns = InTurns(chunk, 2)
+
+    def job(number: int):
+        def work(stop) -> None:
+            for _ in range(4):
+                assert turns(number) == number
+
+        return work
+
+    run_beside([job(i) for i in range(5)], 5, lambda: False)
+    assert most == [2]
+    # Nobody is left behind: when the first has had its four turns, every other has had at least two.
+    done = order[: max(i for i, n in enumerate(order) if n == order[0]) + 1]
+    assert all(done.count(n) >= 2 for n in range(5)), order

@@ -4,6 +4,7 @@ XLA's programs run without Python's lock, so one thread a core keeps every core 
 some idle between its small operations. Each fold computes what it computes alone, bit for bit.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,11 @@ Job = Callable[[Callable[[], bool]], None]
 
 THREADS = "mmjax-"
 """All our threads' names begin so (see `ahead.leave`)."""
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> None:

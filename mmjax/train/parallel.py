@@ -4,6 +4,7 @@ Every function here takes and returns a leading fold axis F on state, `rows.fold
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from mmjax.train.beside import cores
 from mmjax.train.plan import Plan
 from mmjax.train.steps import Rows, add_sums
 
@@ -72,7 +74,8 @@ class Executor:
         local = _over_folds(chunk, (0, FOLD_AXES, 0, 0), self.plan)
         place = {"batch": self._shard_batch, "folds": self._place_folds}.get(self.plan.placement)
         placed = place(local) if place else jax.jit(local, donate_argnums=0)
-        return placed if self.plan.looped else StepByStep(placed)
+        run = placed if self.plan.looped else StepByStep(placed)
+        return InTurns(run, cores()) if self.plan.beside > cores() else run
 
     def map(self, function: Callable, axes: tuple) -> Callable:
         """Any other function over the fold axis; XLA follows where its arguments lie."""
@@ -102,6 +105,25 @@ class Executor:
             return join(mapped(split(state), rows, split(index), split(active)))
 
         return run
+
+
+class InTurns:
+    """A chunk that waits for its turn: no more run at once than there are cores, in the order they came.
+
+    Threads that only wait cost nothing, while five programs on two cores push each other out of the caches and out of XLA's
+    thread pool: a fifth of a tabular step.
+    """
+
+    def __init__(self, chunk: Callable, at_once: int):
+        self._chunk, self._pool = chunk, ThreadPoolExecutor(at_once)
+
+    def __call__(self, *args: Any) -> tuple[Any, Any]:
+        """As the chunk, finished."""
+        return self._pool.submit(lambda: jax.block_until_ready(self._chunk(*args))).result()
+
+    def lower(self, *args: Any) -> Any:
+        """The chunk's own."""
+        return self._chunk.lower(*args)  # type: ignore[attr-defined]
 
 
 class StepByStep:

@@ -18,6 +18,7 @@ import jax
 from mmjax.batch import IMAGE, TEXT
 from mmjax.errors import ConfigError
 from mmjax.settings import Settings
+from mmjax.train.beside import cores
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,13 @@ def make_plan(
     if devices == 1 and vectorise and resident and folds > 1:
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
     beside = 1
-    by_auto = train.fold_parallel == "auto" and on_cpu and _cores() > 1 and (small or phase == "classifier")
+    by_auto = train.fold_parallel == "auto" and on_cpu and cores() > 1 and (small or phase == "classifier")
     if (by_auto or train.fold_parallel == "threads") and placement == "one" and devices == 1 and processes == 1:
         # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
         fits = int(budget // max(state_bytes + scratch_bytes + row_bytes * resident, 1))
         beside = max(1, min(folds, fits))
-        why = f"{beside} folds side by side, a thread each" if beside > 1 else why
+        turns = f", {cores()} at a time" if beside > cores() else ""
+        why = f"{beside} folds side by side, a thread each{turns}" if beside > 1 else why
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
@@ -137,10 +139,6 @@ def _check_processes(settings: Settings, devices: int) -> int:
             f"{everywhere} (it is {train.batch_size}), config.train.devices to 0 and config.train.placement to auto or batch."
         )
     return processes
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _steps(steps_per_epoch: int, flops: float) -> int:

@@ -1,6 +1,7 @@
 """The two things that are trained: the autoencoder (paper, section 3.1) and the classifier (section 3.2)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -62,7 +63,7 @@ class Task:
         frozen = self.name == "classifier" and auto.kind != "none" and auto.mode == "frozen"
         return len(self.spec.modalities) * auto.code if frozen else 0
 
-    @property
+    @cached_property
     def variables(self) -> tuple[Any, Any]:
         """Shapes of what `init` returns; nothing is computed."""
         return jax.eval_shape(self.init, jax.random.key(0), blank_batch(self.spec, 2, self.code_width))

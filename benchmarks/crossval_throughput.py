@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
-from benchmarks.machine import cores, peak_memory, say
+from benchmarks.machine import peak_memory, say
 from benchmarks.sizes import SIZES, Size, make_settings
+from mmjax.train.beside import cores
 
 NAME = "crossval_throughput"
 FOLDS = 5

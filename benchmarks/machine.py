@@ -8,15 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmjax.train.beside import cores
+
 
 def say(line: str) -> None:
     """Prints a line at once."""
     print(line, flush=True)
-
-
-def cores() -> int:
-    """Cores this process may use; both frameworks are given all of them."""
-    return len(os.sched_getaffinity(0))
 
 
 def use_cores(count: int) -> None:

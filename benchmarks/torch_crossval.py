@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.machine import cores
 from benchmarks.sizes import ROWS, Case, Size, make_settings
 from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
 from benchmarks.torch_models import Autoencoder, Classifier, rmsprop
 from mmjax.batch import InputSpec
 from mmjax.data.folds import inner_split, make_folds
+from mmjax.train.beside import cores
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 

@@ -134,6 +134,7 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
     from mmjax.shapes import blank_batch  # noqa: PLC0415
     from mmjax.train import state  # noqa: PLC0415
     from mmjax.train.optimizer import make_optimizer  # noqa: PLC0415
+    from mmjax.train.parallel import jit  # noqa: PLC0415
     from mmjax.train.steps import Rows, train_chunk  # noqa: PLC0415
     from mmjax.train.tasks import make_task  # noqa: PLC0415
 
@@ -141,8 +142,11 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
     settings, spec = make_settings(3, size), make_spec(3, size)
     task, optimizer = make_task("classifier", settings, spec), make_optimizer(settings.optim)
     params, stats = random_parameters(jax.eval_shape(task.init, jax.random.key(0), blank_batch(spec, BATCH)))
-    held = {"state": state.create(params, stats, optimizer, jax.random.key(0), steps_per_epoch=1, max_epochs=1), "late": None}
-    chunk = jax.jit(partial(train_chunk, task, optimizer, settings, None), donate_argnums=0)
+    held = {
+        "state": state.create(params, stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=1, max_epochs=1),
+        "late": None,
+    }
+    chunk = jit(partial(train_chunk, task, optimizer, settings, None), donate_argnums=0)
     constant = Rows(shared={}, fold={}, constant={"class_weight": np.ones(len(spec.classes), np.float32)})
     active = np.ones(1, bool)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.harness import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
+from mmjax import prng
 from mmjax.shapes import blank_batch
 from mmjax.train import state
 from mmjax.train.beside import run_beside
@@ -99,8 +100,7 @@ def prepare(
     width = len(spec.modalities) * size.code if case.codes else 0
     arrays = random_rows(spec, size.rows, code_width=0 if encode else width)
     task = make_task(case.task, settings, spec)
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(task.init, key, blank_batch(spec, size.batch, width))
+    shapes = jax.eval_shape(task.init, prng.KEY, blank_batch(spec, size.batch, width))
     parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
     flops = forward_flops(task, shapes, blank_batch(spec, size.batch, width)) * 3
     plan = make_plan(
@@ -123,10 +123,12 @@ def prepare(
         coder = make_task("autoencoder", settings, spec)
         task = EncodingTask(task.name, task.module, settings, spec, coder)
         example = blank_batch(spec, size.batch, 0)
-        constant["coder"] = random_parameters(jax.eval_shape(coder.init, key, example)[0])
+        constant["coder"] = random_parameters(jax.eval_shape(coder.init, prng.KEY, example)[0])
     optimizer = make_optimizer(settings.optim)
     params, batch_stats = random_parameters(shapes)
-    one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=STEPS_PER_EPOCH, max_epochs=10**6)
+    one = state.create(
+        params, batch_stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=STEPS_PER_EPOCH, max_epochs=10**6
+    )
     stacked = jax.tree.map(lambda x: np.stack([np.asarray(x)] * executor.width), one)
     rows = executor.put_rows(
         Rows(

@@ -66,7 +66,7 @@ def test_a_skipped_step_moves_nothing():
     rows = jax.tree.map(jax.numpy.asarray, rows)
     optimizer = make_optimizer(settings.optim)
     params, batch_stats = task.init(jax.random.key(0), rows.batch(np.arange(2)))
-    state = create(params, batch_stats, optimizer, jax.random.key(1), steps_per_epoch=2, max_epochs=1)
+    state = create(params, batch_stats, optimizer, np.ones(2, np.uint32), steps_per_epoch=2, max_epochs=1)
     index = np.array([[0, 1], [2, 3]], np.int32)
     run = jax.jit(lambda s, i, a: train_chunk(task, optimizer, settings, None, s, rows, i, a))
     bad, _ = run(state, index[:1], np.ones(1, bool))

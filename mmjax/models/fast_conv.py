@@ -70,6 +70,8 @@ def _forward_3x3(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward_3x3(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
+    # A sum over every layer after this one: computed once, not in each of the kernels that read it.
+    g = jax.lax.optimization_barrier(g)
     channels, features = x.shape[-1], g.shape[-1]
     kernel_TxC = kernel.transpose(0, 1, 3, 2).reshape(9 * features, channels)
     grad_x, grad_CxT = [], []
@@ -203,7 +205,8 @@ class FastNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(self.channels, jnp.float32))
         running_var = self.variable("batch_stats", "var", lambda: jnp.ones(self.channels, jnp.float32))
         if train:
-            moments = [self._moments(m) for m in maps]
+            # Barriers (here and below): numbers by channel, and their gradients, are computed once, not at every pixel.
+            moments = jax.lax.optimization_barrier([self._moments(m) for m in maps])
             mean_C, var_C = (jnp.concatenate(parts) for parts in zip(*moments, strict=True))
             if not self.is_initializing():
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean_C
@@ -211,7 +214,7 @@ class FastNorm(nn.Module):
         else:
             mean_C, var_C = running_mean.value, running_var.value
         factor_C = scale_C * jax.lax.rsqrt(var_C + self.epsilon)
-        offset_C = bias_C - mean_C * factor_C
+        factor_C, offset_C = jax.lax.optimization_barrier((factor_C, bias_C - mean_C * factor_C))
         x = jnp.concatenate(maps, axis=-1) if len(maps) > 1 else maps[0]
         return nn.relu(x * factor_C.astype(self.dtype)[None, None, None] + offset_C.astype(self.dtype)[None, None, None])
 

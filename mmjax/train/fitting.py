@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax import prng
 from mmjax.batch import IMAGE
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
@@ -148,8 +149,7 @@ def saved_bytes(task: Task, batch_size: int) -> int:
 
         return jax.tree.leaves(jax.vjp(loss, params)[1])
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, key).jaxpr
+    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, prng.KEY).jaxpr
     given = {id(v) for v in jaxpr.invars}
     saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
     return tree_bytes(list(saved.values()))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax import prng
 from mmjax.batch import IMAGE, InputSpec
 from mmjax.data.encode import FoldEncoders
 from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
@@ -24,6 +25,10 @@ from mmjax.train.tasks import Task
 
 SHARED = (IMAGE, "image_features_raw", "present", "label")
 """Arrays no encoder touches, the same in every fold; features are standardised by fold and so are not among them."""
+
+
+_INIT = np.uint32(2**32 - 1)
+"""What a phase's key is folded with for its initial values; dropout folds it with the step."""
 
 
 @dataclass
@@ -97,10 +102,10 @@ def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: 
     return Rows(shared=shared, fold=fold, constant=constant)
 
 
-def phase_key(settings: Settings, fold: int, name: str) -> jax.Array:
-    """Key of a fold's phase: a function of seed, fold and phase alone."""
-    key = jax.random.fold_in(jax.random.key(settings.train.seed), fold)
-    return jax.random.fold_in(key, {"autoencoder": 0, "classifier": 1}[name])
+def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:
+    """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and phase alone."""
+    seed = [settings.train.seed, fold, name == "classifier"]
+    return np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2, np.uint32)  # spawned: not the loader's
 
 
 def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[Any, Any]:
@@ -112,7 +117,7 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
       pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
     """
     settings = task.settings
-    params, batch_stats = initialiser(task)(init_key(phase_key(settings, fold.number, task.name)))
+    params, batch_stats = initialiser(task)(phase_key(settings, fold.number, task.name))
     for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
         params = with_vectors(settings, fold, params, path)
     if pretrained is not None and "autoencoder" in params:
@@ -120,22 +125,14 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
     return params, batch_stats
 
 
-def init_key(key: jax.Array) -> jax.Array:
-    """Key of a phase's initial parameters.
-
-    The rbg generator compiles in a tenth of threefry's time; dropout, drawn at every step, stays with threefry.
-    """
-    return jax.random.wrap_key_data(jnp.tile(jax.random.key_data(jax.random.fold_in(key, 1)), 2), impl="rbg")
-
-
 @functools.cache
 def initialiser(task: Task) -> Callable:
-    """Compiled once a task: key -> parameters and BatchNorm statistics."""
+    """Compiled once a task: words of a phase's key -> parameters and BatchNorm statistics."""
 
-    def initialise(key: jax.Array) -> tuple[Any, Any]:
+    def initialise(key_2: jax.Array) -> tuple[Any, Any]:
         # Shapes decide what a module holds, values do not.
         blank = {k: jnp.zeros(v.shape, v.dtype) for k, v in blank_batch(task.spec, 2, task.code_width).items()}
-        return task.init(key, blank)
+        return task.init(jax.random.fold_in(prng.wrap(key_2), _INIT), blank)
 
     return jax.jit(initialise)
 

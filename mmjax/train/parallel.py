@@ -73,13 +73,13 @@ class Executor:
         """`chunk(state, rows, index, active) -> (state, sums)` over the fold axis; the state is donated."""
         local = _over_folds(chunk, (0, FOLD_AXES, 0, 0), self.plan)
         place = {"batch": self._shard_batch, "folds": self._place_folds}.get(self.plan.placement)
-        placed = place(local) if place else jax.jit(local, donate_argnums=0)
+        placed = place(local) if place else jit(local, donate_argnums=0)
         run = placed if self.plan.looped else StepByStep(placed)
         return InTurns(run, cores()) if self.plan.beside > cores() else run
 
-    def map(self, function: Callable, axes: tuple) -> Callable:
-        """Any other function over the fold axis; XLA follows where its arguments lie."""
-        return jax.jit(_over_folds(function, axes, self.plan))
+    def map(self, function: Callable, axes: tuple, **options: Any) -> Callable:
+        """Any other function over the fold axis, with `jax.jit`'s options; XLA follows where its arguments lie."""
+        return jit(_over_folds(function, axes, self.plan), **options)
 
     def _shard_batch(self, local: Callable) -> Callable:
         devices = len(self._devices)
@@ -105,6 +105,16 @@ class Executor:
             return join(mapped(split(state), rows, split(index), split(active)))
 
         return run
+
+
+def jit(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` that, on a CPU, leaves `lax.optimization_barrier` where it stands.
+
+    XLA takes barriers out before it fuses, and then computes a sum of many gradients again in every kernel that reads it; XLA
+    compiles each of these kernels too. Models put a barrier where a value has several readers.
+    """
+    keep = {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=keep, **options)
 
 
 class InTurns:

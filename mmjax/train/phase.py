@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -117,7 +116,7 @@ def make_programs(task: Task, executor: Executor) -> Programs:
     optimizer = make_optimizer(settings.optim)
 
     def finish(patience: int) -> Callable:
-        return jax.jit(partial(_finish_epoch, task, partial(end_epoch, patience=patience)), donate_argnums=0)
+        return executor.map(partial(_finish_epoch, task, patience), (0, 0), donate_argnums=0)
 
     return Programs(
         optimizer=optimizer,
@@ -128,7 +127,6 @@ def make_programs(task: Task, executor: Executor) -> Programs:
     )
 
 
-def _finish_epoch(task: Task, finish: Callable, state: TrainState, sums: Sums) -> TrainState:
+def _finish_epoch(task: Task, patience: int, state: TrainState, sums: Sums) -> TrainState:
     # A refit has nothing to choose: its last epoch is its best.
-    value_F = jax.vmap(task.monitored)(sums) if sums else state.epoch.astype(jnp.float32)
-    return jax.vmap(finish)(state, value_F)
+    return end_epoch(state, task.monitored(sums) if sums else state.epoch.astype(jnp.float32), patience=patience)

@@ -76,7 +76,7 @@ def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, vali
     else:
         index, valid = gathered(*each), gathered(plan.folds, size)
         weight = jax.ShapeDtypeStruct((plan.folds, size), np.float32)
-    folds.initialiser(task).lower(jax.eval_shape(folds.init_key, jax.random.key(0))).compile()
+    folds.initialiser(task).lower(jax.ShapeDtypeStruct((2,), np.uint32)).compile()
     programs.train.lower(own, known, index, active).compile()
     validate = (own.params, own.batch_stats, known, valid, weight)
     programs.evaluate.lower(*validate).compile()

@@ -1,6 +1,5 @@
 """Pure steps of one fold: train a chunk of batches, evaluate, predict. No I/O, no device placement (see parallel.py)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,10 +8,11 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
+from mmjax import prng
 from mmjax.batch import Batch
 from mmjax.settings import Settings
 from mmjax.train.optimizer import learning_rate
-from mmjax.train.state import TrainState
+from mmjax.train.state import TrainState, either
 from mmjax.train.tasks import Task
 
 Sums = dict[str, Float[Array, ""]]
@@ -82,7 +82,7 @@ def _train_step(
     batch: Batch,
     active: Bool[Array, ""],
 ) -> tuple[TrainState, Sums]:
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key = jax.random.fold_in(prng.wrap(state.key), state.step)
     everywhere = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Sums]]:
@@ -108,7 +108,7 @@ def _train_step(
     def kept(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
         return params, opt_state, state.batch_stats
 
-    params, opt_state, batch_stats = _either(apply, updated, kept, state.params, state.opt_state)
+    params, opt_state, batch_stats = either(apply, updated, kept, state.params, state.opt_state)
 
     bad = alive & ~finite
     stop = settings.train.on_nonfinite == "stop"
@@ -121,17 +121,6 @@ def _train_step(
         skipped=state.skipped + (bad if not stop else 0),
     )
     return state, jax.tree.map(lambda x: jnp.where(apply, x, 0.0), sums)
-
-
-def _either(condition: Bool[Array, ""], yes: Callable[..., Any], no: Callable[..., Any], *args: Any) -> Any:
-    """`yes(*args)` where the condition holds, else `no(*args)`.
-
-    On a CPU a branch, which updates in place: choosing leaf by leaf costs a copy of the running squares at every step, an
-    eighth of the autoencoder's. A GPU would stop for the host to read the condition, so there it is a choice.
-    """
-    if jax.default_backend() == "cpu":
-        return jax.lax.cond(condition, yes, no, *args)
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes(*args), no(*args))
 
 
 def _total(x: Float[Array, "..."]) -> Float[Array, ""]:

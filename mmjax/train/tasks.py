@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from mmjax import prng
 from mmjax.batch import Batch, InputSpec
 from mmjax.models.build import build_autoencoder, build_classifier
 from mmjax.settings import Settings
@@ -66,7 +67,7 @@ class Task:
     @cached_property
     def variables(self) -> tuple[Any, Any]:
         """Shapes of what `init` returns; nothing is computed."""
-        return jax.eval_shape(self.init, jax.random.key(0), blank_batch(self.spec, 2, self.code_width))
+        return jax.eval_shape(self.init, prng.KEY, blank_batch(self.spec, 2, self.code_width))
 
     def init(self, key: Array, batch: Batch) -> tuple[Any, Any]:
         """Parameters and BatchNorm statistics at random."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, sizes
+from mmjax import prng
 from mmjax.shapes import blank_batch
 from mmjax.train import state
 from mmjax.train.optimizer import make_optimizer
@@ -26,14 +27,13 @@ def test_bfloat16_trains_with_float32_parameters(name: str):
     settings, spec = sizes.make_settings(case.row, TINY, train={"dtype": "bfloat16"}), sizes.make_spec(case.row, TINY)
     task, optimizer = make_task(case.task, settings, spec), make_optimizer(settings.optim)
     width = len(spec.modalities) * TINY.code if case.codes else 0
-    key = jax.random.key(0)
-    params, batch_stats = ours.random_parameters(jax.eval_shape(task.init, key, blank_batch(spec, TINY.batch, width)))
+    params, batch_stats = ours.random_parameters(jax.eval_shape(task.init, prng.KEY, blank_batch(spec, TINY.batch, width)))
     rows = Rows(
         shared=sizes.random_rows(spec, TINY.batch, code_width=width),
         fold={},
         constant={"class_weight": np.ones(TINY.classes, np.float32)},
     )
-    first = state.create(params, batch_stats, optimizer, key, steps_per_epoch=STEPS, max_epochs=1)
+    first = state.create(params, batch_stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=STEPS, max_epochs=1)
     index = np.arange(TINY.batch, dtype=np.int32)[None]
     active = np.ones(1, bool)
     chunk = jax.jit(partial(train_chunk, task, optimizer, settings, None))

@@ -34,4 +34,4 @@ def _run(arguments: list[str], compiled: Path, out: Path, limit: int) -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(compiled))
-    sys.exit(kill_at.run(limit, arguments))
+    sys.exit(kill_at.run(str(limit), arguments))

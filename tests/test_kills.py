@@ -86,8 +86,8 @@ def test_sigterm_saves_and_says_where(compiled: Path, tmp_path: Path):
 
 
 REPRODUCE = ["reproduce", "table1", "--rows=1"]
-REPORT_CALLS = 9
-"""Durable calls of a report's three files: each is synced, renamed, and its folder synced."""
+REPORT_CALLS = 8
+"""Durable calls of a report's three files from report.json's name on: each is synced, renamed, and its folder synced."""
 
 
 def reproduced(folder: Path) -> dict[str, Any]:
@@ -99,19 +99,14 @@ def reproduced(folder: Path) -> dict[str, Any]:
     return {"rows": rows, "pairs": report["pairs"], "lines": lines}
 
 
-def report_killed(folder: Path, compiled: Path, before_the_end: list[int]) -> tuple[int, int]:
-    """Kills `mmjax reproduce` that many durable calls before its last; how many kills, and how many reports differed.
-
-    A run's calls vary by a few with the clock, so a kill meant for the very last may find the run ended.
-    """
-    # One fold after the other: side by side, only a log whose lines got mixed is written again, and the calls are not the same.
-    options = [*killing.TINY, f"--config.data.cache={folder / 'cache'}", "--config.train.fold_parallel=sequential"]
-    killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "first", options, compiled)  # caches the data: more calls
-    out = killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "whole", options, compiled)
-    calls, expected, killed, different = int(out.split("durable calls: ")[1]), reproduced(folder / "whole"), 0, 0
-    for back in before_the_end:
-        run = folder / str(back)
-        process = killing.start(["tests/kill_at.py", str(calls - back), *REPRODUCE], run, options, compiled)
+def report_killed(folder: Path, compiled: Path, places: Sequence[int]) -> tuple[int, int]:
+    """Kills `mmjax reproduce` at those durable calls of its report; how many kills, and how many reports differed."""
+    options = [*killing.TINY, f"--config.data.cache={folder / 'cache'}"]
+    killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "whole", options, compiled)
+    expected, killed, different = reproduced(folder / "whole"), 0, 0
+    for place in places:
+        run = folder / str(place)
+        process = killing.start(["tests/kill_at.py", f"{place}@report.json", *REPRODUCE], run, options, compiled)
         out, _ = process.communicate(timeout=300)
         assert process.returncode in (0, -signal.SIGKILL), out
         killed += process.returncode != 0
@@ -129,10 +124,9 @@ def test_killed_while_a_report_is_written(compiled: Path, tmp_path: Path):
 @pytest.mark.faults
 def test_killed_at_every_write_of_a_report(compiled: Path, tmp_path: Path):
     """Long form: every durable call of a report."""
-    kills, different = report_killed(tmp_path, compiled, list(range(REPORT_CALLS)))
+    kills, different = report_killed(tmp_path, compiled, range(1, REPORT_CALLS + 1))
     killing.record("kills in a report", kills=kills, differences=different)
-    assert different == 0
-    assert kills >= REPORT_CALLS - 3
+    assert (kills, different) == (REPORT_CALLS, 0)
 
 
 @pytest.mark.faults

@@ -27,7 +27,7 @@ class GlobalDropout(nn.Module):
         rows = x_BxD.shape[0]
         devices = jax.lax.axis_size(self.axis_name) if self.axis_name else 1
         bits = jax.random.bits(self.make_rng("dropout"), (rows * devices, *x_BxD.shape[1:]), jnp.uint32)
-        keep = bits >= jnp.uint32(round(self.rate * 2**32))
+        keep = bits >= jnp.uint32(min(round(self.rate * 2**32), 2**32 - 1))
         if self.axis_name:
             keep = jax.lax.dynamic_slice_in_dim(keep, jax.lax.axis_index(self.axis_name) * rows, rows)
         return jnp.where(keep, x_BxD / (1.0 - self.rate), jnp.zeros_like(x_BxD))

@@ -131,7 +131,6 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
 
     from benchmarks.ours import random_parameters  # noqa: PLC0415
     from mmjax.data.loader import DispatchSource, Loader, gather_rows  # noqa: PLC0415
-    from mmjax.shapes import blank_batch  # noqa: PLC0415
     from mmjax.train import state  # noqa: PLC0415
     from mmjax.train.optimizer import make_optimizer  # noqa: PLC0415
     from mmjax.train.parallel import jit  # noqa: PLC0415
@@ -141,7 +140,7 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
     size = _wait_size(job["side"], gpu=jax.default_backend() != "cpu")
     settings, spec = make_settings(3, size), make_spec(3, size)
     task, optimizer = make_task("classifier", settings, spec), make_optimizer(settings.optim)
-    params, stats = random_parameters(jax.eval_shape(task.init, jax.random.key(0), blank_batch(spec, BATCH)))
+    params, stats = random_parameters(task.variables)
     held = {
         "state": state.create(params, stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=1, max_epochs=1),
         "late": None,

@@ -11,7 +11,6 @@ import numpy as np
 
 from benchmarks.harness import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
-from mmjax import prng
 from mmjax.shapes import blank_batch
 from mmjax.train import state
 from mmjax.train.beside import run_beside
@@ -100,7 +99,7 @@ def prepare(
     width = len(spec.modalities) * size.code if case.codes else 0
     arrays = random_rows(spec, size.rows, code_width=0 if encode else width)
     task = make_task(case.task, settings, spec)
-    shapes = jax.eval_shape(task.init, prng.KEY, blank_batch(spec, size.batch, width))
+    shapes = task.variables
     parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
     flops = forward_flops(task, shapes, blank_batch(spec, size.batch, width)) * 3
     plan = make_plan(
@@ -122,8 +121,7 @@ def prepare(
     if encode:
         coder = make_task("autoencoder", settings, spec)
         task = EncodingTask(task.name, task.module, settings, spec, coder)
-        example = blank_batch(spec, size.batch, 0)
-        constant["coder"] = random_parameters(jax.eval_shape(coder.init, prng.KEY, example)[0])
+        constant["coder"] = random_parameters(coder.variables[0])
     optimizer = make_optimizer(settings.optim)
     params, batch_stats = random_parameters(shapes)
     one = state.create(

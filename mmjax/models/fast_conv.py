@@ -77,7 +77,7 @@ def _backward_3x3(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     grad_x, grad_CxT = [], []
     for x_half, g_half in zip(_halves(x), _halves(g), strict=True):
         # Tap (i, j) of the output at p read the input at p + (i - 1, j - 1): seen from the input, the gradient at the other
-        # side. Columns first, so that XLA reads g, itself a sum over the layers after, three times and not nine.
+        # side. Columns first, so that XLA reads g three times and not nine.
         near_PxT = _neighbours(_neighbours(g_half, axis=2), axis=1).reshape(-1, 9 * features)
         grad_x.append((near_PxT @ kernel_TxC).reshape(x_half.shape))
         grad_CxT.append(x_half.reshape(-1, channels).T @ near_PxT)

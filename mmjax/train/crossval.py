@@ -10,7 +10,7 @@ from mmjax.settings import Settings
 from mmjax.train import processes
 from mmjax.train.fitting import train_task
 from mmjax.train.folds import FoldRows
-from mmjax.train.outputs import frozen_codes, load_module, sweep
+from mmjax.train.outputs import SWEEP, Module, frozen_codes, load_module, sweep
 from mmjax.train.precompile import compile_ahead
 from mmjax.train.results import summarise_run, write_fold
 from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, task_names
@@ -42,18 +42,18 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
                 compile_ahead(run)
                 encode_folds(run)
                 for name in tasks[:-1]:
-                    train_task(run, name, lambda fold: None)
+                    train_task(run, name, lambda fold, module: None)
                 unfinished = {fold.number: fold for fold in run.folds}
 
-                def finish(fold: FoldRows) -> None:
-                    _finish_fold(run, tasks[-1], fold)
+                def finish(fold: FoldRows, module: Module) -> None:
+                    _finish_fold(run, tasks[-1], fold, module)
                     del unfinished[fold.number]
 
                 train_task(run, tasks[-1], finish)
             finally:
                 run.ahead.stop()
             for fold in list(unfinished.values()):  # trained in a session before, which ended there
-                finish(fold)
+                finish(fold, load_module(run, fold.number, tasks[-1]))
         run.log.sort()  # here, since a kill may have come between the end of the training and any earlier place
         if len(left) < len(chosen):
             say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
@@ -63,10 +63,11 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         return summarise_run(settings, workdir.path, run.dataset)
 
 
-def _finish_fold(run: Run, name: str, fold: FoldRows) -> None:
+def _finish_fold(run: Run, name: str, fold: FoldRows, module: Module) -> None:
     """Predicts the held-out fold and writes it; done.json is written last."""
     task = run.task(name)
-    params, batch_stats, meta = load_module(run, fold.number, name)
+    params, batch_stats, meta = module
+    run.ahead.wait((task, SWEEP), run.stop)
     codes = frozen_codes(run, [fold]) if name == "classifier" else []
     out = sweep(run.test_batch, task, fold, params, batch_stats, fold.test_rows, codes[0] if codes else None)
     write_fold(run.workdir.path, run.settings, run.dataset, fold, out, meta)

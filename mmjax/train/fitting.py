@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from mmjax import prng
-from mmjax.batch import IMAGE
+from mmjax.batch import IMAGE, TABULAR
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.beside import run_beside
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
 from mmjax.train.loop import Fit
-from mmjax.train.outputs import frozen_codes, load_module
+from mmjax.train.outputs import Module, frozen_codes, load_module
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import Phase, make_programs
 from mmjax.train.plan import Plan, make_plan
@@ -25,17 +25,17 @@ from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
 
 
-def train_task(run: Run, name: str, then: Callable[[FoldRows], None]) -> None:
+def train_task(run: Run, name: str, then: Callable[[FoldRows, Module], None]) -> None:
     """Trains one task of the folds that lack it; with `train.refit` the classifier twice: for its epochs, then on all rows.
 
     Args:
       run: the run.
       name: the task.
-      then: what is done with a fold as soon as it is trained, in the fold's own thread.
+      then: what is done with a fold and its module as soon as they are trained, in the fold's own thread.
     """
     refit = name == "classifier" and run.settings.train.refit
     if refit:
-        _train_folds(run, name, "search", lambda fold: None)
+        _train_folds(run, name, "search", lambda fold, module: None)
     _train_folds(run, name, name, then, refit=refit)
 
 
@@ -63,7 +63,7 @@ def _saved_plans(run: Run) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows], None], *, refit: bool = False) -> None:
+def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows, Module], None], *, refit: bool = False) -> None:
     left = folds_left(run, name, target)
     if not left:
         return
@@ -75,9 +75,9 @@ def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows], No
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
 
     def train(group: list[FoldRows], stop: Callable[[], bool]) -> None:
-        _train_group(run, task, executor, group, target, stop, refit=refit)
-        for fold in group:
-            then(fold)
+        modules = _train_group(run, task, executor, group, target, stop, refit=refit)
+        for fold, module in zip(group, modules, strict=True):
+            then(fold, module)
 
     run_beside([partial(train, group) for group in groups], plan.beside, run.stop)
 
@@ -114,12 +114,15 @@ def rule_of(task: Task, *, folds: int, train_rows: int, rows: int) -> Plan:
     """
     batch = task.settings.train.batch_size
     one_row = blank_rows(task.spec, 1, task.code_width)
+    # All layers of a table's task are dense, so this is what `step_flops` would trace for as long as the table takes to encode.
+    dense = task.spec.modalities == (TABULAR,)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(task.variables[0]))
     return make_plan(
         task.settings,
         phase=task.name,
         folds=folds,
         steps_per_epoch=max(1, train_rows // batch),
-        step_flops=step_flops(task, batch),
+        step_flops=6.0 * batch * parameters if dense else step_flops(task, batch),
         row_bytes=rows * tree_bytes(one_row),
         state_bytes=4 * tree_bytes(task.variables[0]),  # parameters, gradient, running square, best so far
         # Without photos little beside the state, and not worth the tracing.
@@ -164,7 +167,7 @@ def _train_group(
     stop: Callable[[], bool],
     *,
     refit: bool,
-) -> None:
+) -> list[Module]:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
     programs = executor.once(task, lambda: make_programs(task, executor))
@@ -205,9 +208,12 @@ def _train_group(
     )
     final = Fit(phase, log=run.log, progress=Progress(run.say), stop=stop, say=run.say).run()
     best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
+    modules: list[Module] = []
     for i, number in enumerate(numbers):
         params, batch_stats, epoch, step, skipped = jax.tree.map(lambda x, i=i: x[i], best)
         meta = {"best_epoch": int(epoch) + 1, "steps": int(step), "skipped": int(skipped)}
         tree = {"params": params, "batch_stats": batch_stats}
         checkpoint.save_model(run.model_dir(number, target), tree, meta, run.fingerprint)
+        modules.append((params, batch_stats, meta))
     checkpoint.remove(phase.directory)
+    return modules

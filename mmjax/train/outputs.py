@@ -10,19 +10,26 @@ import jax
 import numpy as np
 
 from mmjax.data.loader import evaluation_batch_size, evaluation_batches, gather_rows
+from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import checkpoint
 from mmjax.train.folds import FoldRows
-from mmjax.train.run import Run
+from mmjax.train.run import Run, task_names
 from mmjax.train.steps import Rows, predict
 from mmjax.train.tasks import Task
 
+SWEEP = "sweep"
+"""Key, with the task, of its job in `Run.ahead`."""
 
-def load_module(run: Run, fold: int, name: str, target: str = "") -> tuple[Any, Any, dict[str, Any]]:
-    """Parameters, BatchNorm statistics and facts of a fold's finished module."""
+Module = tuple[Any, Any, dict[str, Any]]
+"""Parameters, BatchNorm statistics and facts (`meta`) of a fold's finished module."""
+
+
+def load_module(run: Run, fold: int, name: str, target: str = "") -> Module:
+    """A fold's finished module from the work folder."""
     return load_variables(run.task(name), run.model_dir(fold, target or name), run.fingerprint)
 
 
-def load_variables(task: Task, directory: Path, fingerprint: str) -> tuple[Any, Any, dict[str, Any]]:
+def load_variables(task: Task, directory: Path, fingerprint: str) -> Module:
     """Restores a module of the task's shapes.
 
     Raises:
@@ -39,11 +46,20 @@ def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
         return []
     for fold in group:
         if fold.number not in run.codes:  # once a fold: the search, the refit and the held-out predictions read the same codes
-            params, _, _ = load_module(run, fold.number, "autoencoder")
+            task = run.task("autoencoder")
+            params, _, _ = load_module(run, fold.number, task.name)
+            run.ahead.wait((task, SWEEP), run.stop)
             rows = np.arange(len(run.fold_N))
-            size = evaluation_batch_size(len(rows), run.settings.train.eval_batch_size)
-            run.codes[fold.number] = sweep(size, run.task("autoencoder"), fold, params, {}, rows)["h_mm"]
+            run.codes[fold.number] = sweep(sweep_batch(run, task.name), task, fold, params, {}, rows)["h_mm"]
     return [run.codes[fold.number] for fold in group]
+
+
+def sweep_batch(run: Run, name: str) -> int:
+    """Rows of a batch of `sweep` for a task of the run; 0 if nothing is asked of its modules."""
+    if name == task_names(run.settings)[-1]:
+        return run.test_batch
+    frozen = run.task("classifier").code_width > 0
+    return evaluation_batch_size(len(run.fold_N), run.settings.train.eval_batch_size) if frozen else 0
 
 
 def sweep(
@@ -64,6 +80,12 @@ def sweep(
     for index_B in index_ExB:
         parts.append({k: np.asarray(v) for k, v in compiled(params, batch_stats, constant, gather(index_B)).items()})
     return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}
+
+
+def compile_sweep(task: Task, batch_size: int) -> None:
+    """Compiles what `sweep` calls, for its batches."""
+    constant = Rows(shared={}, fold={}, constant=blank_constants(task.spec))
+    _predictor(task).lower(*task.variables, constant, blank_rows(task.spec, batch_size, task.code_width)).compile()
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import numpy as np
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import folds, state
 from mmjax.train.fitting import executor_of, folds_left, plan_folds
+from mmjax.train.outputs import SWEEP, compile_sweep, sweep_batch
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import make_programs
 from mmjax.train.run import Run, task_names
@@ -22,7 +23,7 @@ from mmjax.train.tasks import Task
 
 
 def compile_ahead(run: Run) -> None:
-    """Starts compiling the steps of every phase that has folds left, in the order of the phases."""
+    """Starts compiling the steps of every phase that has folds left and what its modules predict with, in the order of need."""
     jobs: dict[Hashable, Callable[[], None]] = {}
     for name in task_names(run.settings):
         refit = name == "classifier" and run.settings.train.refit
@@ -36,6 +37,8 @@ def compile_ahead(run: Run) -> None:
                 batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
                 sizes = {"rows": len(run.fold_N), "batch_size": batch, "valid_batch": run.valid_batch}
                 jobs[task, plan] = partial(_compile, task, executor, **sizes)
+        if sweeps := sweep_batch(run, name):
+            jobs[run.task(name), SWEEP] = partial(compile_sweep, run.task(name), sweeps)
     run.ahead.start(jobs)
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
 from mmjax.models import fast_conv
+from mmjax.models.fast_conv import Maps
 from mmjax.models.inputs import pixels
 from mmjax.models.mlp import dense_init
 
@@ -54,28 +55,27 @@ class DenseNet(nn.Module):
         conv = partial(Conv, dtype=self.dtype, fast=self.fast)
         pool = fast_conv.max_pool if self.fast else partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME")
         x = conv(self.stem, 7, stride=2, name="stem_conv")(pixels(image_BxHxWxC, self.dtype))
-        x = pool(norm(name="stem_norm")([x], train=train))
+        x = pool(norm(name="stem_norm")(Maps(x), train=train))
         for block, layers in enumerate(self.layers):
             maps = dense_block(x, layers, self.growth, conv, norm, f"block_{block}", train=train)
-            kept = sum(m.shape[-1] for m in maps)
             x = norm(name=f"block_{block}_norm")(maps, train=train)
             if block + 1 < len(self.layers):
                 # Huang et al. 2017 pool last; a mean and a 1x1 convolution may change places, and the smaller map costs less.
                 if min(x.shape[1:3]) > 1:
                     x = nn.avg_pool(x, (2, 2), (2, 2))
-                x = conv(int(kept * self.compression), 1, name=f"transition_{block}_conv")(x)
+                x = conv(int(maps.channels * self.compression), 1, name=f"transition_{block}_conv")(x)
         v = nn.Dense(self.width, dtype=self.dtype, kernel_init=dense_init, name="dense")(x.mean(axis=(1, 2)))
         return nn.relu(v)
 
 
-def dense_block(x: Array, layers: int, growth: int, conv: Callable, norm: Callable, name: str, *, train: bool) -> list[Array]:
-    """Every layer reads all maps before it: BN-ReLU-1x1 (4 growth), BN-ReLU-3x3 (growth); returns the list of maps."""
-    maps = [x]
+def dense_block(x: Array, layers: int, growth: int, conv: Callable, norm: Callable, name: str, *, train: bool) -> Maps:
+    """Every layer reads all maps before it: BN-ReLU-1x1 (4 growth), BN-ReLU-3x3 (growth); returns all maps."""
+    maps = Maps(x)
     for layer in range(layers):
         y = conv(4 * growth, 1, name=f"{name}_layer_{layer}_conv_1")(
             norm(name=f"{name}_layer_{layer}_norm_1")(maps, train=train)
         )
-        y = norm(name=f"{name}_layer_{layer}_norm_2")([y], train=train)
+        y = norm(name=f"{name}_layer_{layer}_norm_2")(Maps(y), train=train)
         maps.append(conv(growth, 3, name=f"{name}_layer_{layer}_conv_3")(y))
     return maps
 
@@ -99,10 +99,10 @@ class Conv(nn.Module):
 
 
 class NormReLU(nn.Module):
-    """BatchNorm and ReLU over several feature maps side by side, without asking twice for a map's statistics.
+    """BatchNorm and ReLU over feature maps side by side.
 
-    The statistics of a channel are the same for every later layer of a dense block, so XLA computes them once per new map
-    (identical subexpressions); scale, bias and the running statistics are each layer's own.
+    The statistics of a channel are the same for every later layer of a dense block, so the maps keep them; scale, bias and the
+    running statistics are each layer's own.
     """
 
     dtype: jnp.dtype
@@ -111,9 +111,8 @@ class NormReLU(nn.Module):
     momentum: float
 
     @nn.compact
-    def __call__(self, maps: list[Array], *, train: bool) -> Float[Array, "B H W C"]:
-        """Normalises the concatenation of `maps`."""
-        channels = sum(m.shape[-1] for m in maps)
+    def __call__(self, maps: Maps, *, train: bool) -> Float[Array, "B H W C"]:
+        """Normalises them as one."""
         if not self.fast:
             norm = nn.BatchNorm(
                 use_running_average=not train,
@@ -123,5 +122,5 @@ class NormReLU(nn.Module):
                 axis_name=self.axis_name if train else None,
                 name="norm",
             )
-            return nn.relu(norm(jnp.concatenate(maps, axis=-1)))
-        return fast_conv.FastNorm(channels, self.momentum, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)
+            return nn.relu(norm(maps.concatenated()))
+        return fast_conv.FastNorm(self.momentum, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)

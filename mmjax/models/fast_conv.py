@@ -188,26 +188,61 @@ def _same(length: int, size: int = 3, stride: int = 2) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class FastNorm(nn.Module):
-    """BatchNorm and ReLU over a list of feature maps, with `nn.BatchNorm`'s parameters and statistics."""
+class Maps:
+    """Feature maps side by side; each one's mean and variance are computed once, however many norms ask for them."""
 
-    channels: int
+    def __init__(self, x: Array):
+        self.parts, self._measured, self._moments_2xC = [x], 0, jnp.zeros((2, 0), jnp.float32)
+
+    def append(self, x: Array) -> None:
+        """Puts one more beside them."""
+        self.parts.append(x)
+
+    @property
+    def channels(self) -> int:
+        """C, of all of them."""
+        return sum(x.shape[-1] for x in self.parts)
+
+    def concatenated(self) -> Float[Array, "B H W C"]:
+        """All of them as one."""
+        return jnp.concatenate(self.parts, axis=-1) if len(self.parts) > 1 else self.parts[0]
+
+    def moments(self, axis_name: str | None) -> Float[Array, "2 C"]:
+        """Mean and variance of every channel over batch (also that of a device axis) and places."""
+        for x in self.parts[self._measured :]:
+            # Put to those before, so that a gradient comes back in two pieces a layer and not in one for each map. Barriers,
+            # here and in FastNorm: numbers by channel, and their gradients, are computed once, not at every pixel.
+            both = jnp.concatenate([self._moments_2xC, _moments(x, axis_name)], axis=1)
+            self._moments_2xC = jax.lax.optimization_barrier(both)
+        self._measured = len(self.parts)
+        return self._moments_2xC
+
+
+def _moments(x: Float[Array, "B H W C"], axis_name: str | None) -> Float[Array, "2 C"]:
+    x = x.astype(jnp.float32)
+    mean, square = x.mean(axis=(0, 1, 2)), (x * x).mean(axis=(0, 1, 2))
+    if axis_name:
+        mean, square = jax.lax.pmean((mean, square), axis_name)
+    return jax.lax.optimization_barrier(jnp.stack([mean, jnp.maximum(square - mean * mean, 0.0)]))
+
+
+class FastNorm(nn.Module):
+    """BatchNorm and ReLU, with `nn.BatchNorm`'s parameters and statistics."""
+
     momentum: float
     epsilon: float
     dtype: jnp.dtype
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, maps: list[Array], *, train: bool) -> Float[Array, "B H W C"]:
+    def __call__(self, maps: Maps, *, train: bool) -> Float[Array, "B H W C"]:
         """Normalises the concatenation of `maps`."""
-        scale_C = self.param("scale", nn.initializers.ones, (self.channels,))
-        bias_C = self.param("bias", nn.initializers.zeros, (self.channels,))
-        running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(self.channels, jnp.float32))
-        running_var = self.variable("batch_stats", "var", lambda: jnp.ones(self.channels, jnp.float32))
+        scale_C = self.param("scale", nn.initializers.ones, (maps.channels,))
+        bias_C = self.param("bias", nn.initializers.zeros, (maps.channels,))
+        running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(maps.channels, jnp.float32))
+        running_var = self.variable("batch_stats", "var", lambda: jnp.ones(maps.channels, jnp.float32))
         if train:
-            # Barriers (here and below): numbers by channel, and their gradients, are computed once, not at every pixel.
-            moments = jax.lax.optimization_barrier([self._moments(m) for m in maps])
-            mean_C, var_C = (jnp.concatenate(parts) for parts in zip(*moments, strict=True))
+            mean_C, var_C = maps.moments(self.axis_name)
             if not self.is_initializing():
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean_C
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var_C
@@ -215,12 +250,5 @@ class FastNorm(nn.Module):
             mean_C, var_C = running_mean.value, running_var.value
         factor_C = scale_C * jax.lax.rsqrt(var_C + self.epsilon)
         factor_C, offset_C = jax.lax.optimization_barrier((factor_C, bias_C - mean_C * factor_C))
-        x = jnp.concatenate(maps, axis=-1) if len(maps) > 1 else maps[0]
+        x = maps.concatenated()
         return nn.relu(x * factor_C.astype(self.dtype)[None, None, None] + offset_C.astype(self.dtype)[None, None, None])
-
-    def _moments(self, x: Array) -> tuple[Array, Array]:
-        x = x.astype(jnp.float32)
-        mean, square = x.mean(axis=(0, 1, 2)), (x * x).mean(axis=(0, 1, 2))
-        if self.axis_name:
-            mean, square = jax.lax.pmean((mean, square), self.axis_name)
-        return mean, jnp.maximum(square - mean * mean, 0.0)

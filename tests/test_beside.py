@@ -71,6 +71,66 @@ def test_a_signal_is_raised_even_where_no_job_noticed_it(width):
     assert len(done) < 3
 
 
+def test_what_a_job_leaves_is_done_behind_the_next_and_all_of_it_before_the_end():
+    """Breaks when a model is saved before the next fold may begin, or a run ends with one unsaved."""
+    began, done = threading.Event(), []
+
+    def first(stop):
+        del stop
+        return lambda: done.append(began.wait(10))  # ends only once the second job runs
+
+    def second(stop):
+        began.set()
+        assert not stop()
+        return lambda: done.append("second")
+
+    run_beside([first, second], 1, lambda: False)
+    assert done == [True, "second"]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_an_error_in_what_is_left_stops_the_jobs_and_is_raised(width):
+    """As a full disk: the fold that trains saves and stops, and its Interrupted does not hide the error."""
+    saved, begun, training = [], [], threading.Event()
+
+    def leaves(stop):
+        del stop
+
+        def rest():
+            training.wait(10)
+            raise NonFiniteError("left")
+
+        return rest
+
+    def trains(stop):
+        training.set()
+        while not stop():
+            time.sleep(0.001)
+        saved.append(0)
+        raise Interrupted("saved")
+
+    with pytest.raises(NonFiniteError, match="left"):
+        run_beside([leaves, trains, lambda stop: begun.append(2)], width, lambda: False)
+    assert saved == [0]
+    assert begun == []
+
+
+def test_a_signal_waits_for_what_is_left():
+    """Breaks when a fold that was trained is lost because the next was stopped."""
+    done = []
+
+    def first(stop):
+        del stop
+        return lambda: (time.sleep(0.1), done.append(0))
+
+    def second(stop):
+        raise Interrupted("saved")
+
+    with pytest.raises(Interrupted):
+        run_beside([first, second], 1, lambda: False)
+    assert done == [0]
+
+
 def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
     running, most, order, lock = [0], [0], [], threading.Lock()
 

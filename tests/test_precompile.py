@@ -40,6 +40,8 @@ def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tm
         assert compiled[name] == tasks, name
         threads = {r.threadName for r in done if f"jit({name})" in r.getMessage()}
         assert threads == {"mmjax-compile"}, f"{name}: not ahead"
+    assert compiled["predict"] == tasks, "the codes of all rows, the held-out rows"
+    assert {r.threadName for r in done if "jit(predict)" in r.getMessage()} == {"mmjax-compile"}
     assert compiled["_finish_epoch"] == tasks + 1, "and the refit's, which never stops early"
 
 

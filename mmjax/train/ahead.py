@@ -1,4 +1,4 @@
-"""One thread that compiles the steps of every phase ahead: while rows are encoded, and while the phases before train.
+"""One thread that plans and compiles every phase ahead: while rows are encoded, and while the phases before train.
 
 It also leaves the main thread free to answer a signal, which a compilation would keep waiting.
 """
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from mmjax.errors import Interrupted
 from mmjax.train.beside import THREADS
 
+PLAN, STEPS, SWEEP = "plan", "steps", "sweep"
+"""Keys of a run's jobs, each with the name of its task: plan it, compile its steps, compile what its modules predict with."""
+
 _NAME = f"{THREADS}compile"
 
 
@@ -23,7 +26,7 @@ class Ahead:
     _done: dict[Hashable, threading.Event] = field(default_factory=dict)
     _stopped: bool = False
 
-    def start(self, jobs: dict[Hashable, Callable[[], None]]) -> None:
+    def start(self, jobs: dict[Hashable, Callable[[], object]]) -> None:
         """Starts the thread; called once."""
         self._done = {key: threading.Event() for key in jobs}
         threading.Thread(target=self._work, args=(jobs,), daemon=True, name=_NAME).start()
@@ -43,7 +46,7 @@ class Ahead:
         """Begins no further job."""
         self._stopped = True
 
-    def _work(self, jobs: dict[Hashable, Callable[[], None]]) -> None:
+    def _work(self, jobs: dict[Hashable, Callable[[], object]]) -> None:
         for key, job in jobs.items():
             try:
                 if not self._stopped:

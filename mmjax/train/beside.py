@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from mmjax.errors import Interrupted
 
-Job = Callable[[Callable[[], bool]], None]
-"""What a thread does; it asks its argument between dispatches whether to save and stop."""
+Job = Callable[[Callable[[], bool]], Callable[[], None] | None]
+"""What a thread does; it asks its argument between dispatches whether to save and stop. It may return what is left to do."""
 
 THREADS = "mmjax-"
 """All our threads' names begin so (see `ahead.leave`)."""
@@ -23,21 +23,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> None:
+def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool], *, behind: bool = True) -> None:
     """Runs every job, `width` at a time, begun in order; after an error or a signal the others save and stop.
 
     Args:
       jobs: independent of each other.
       width: threads.
       stop: whether the run was asked to stop.
+      behind: with one job at a time, what it leaves to do (its model is saved, its rows are predicted) is done while the next
+        one runs.
 
     Raises:
       Exception: what the first job (in order) that failed raised.
       Interrupted: `stop` became true; whatever a job had done is saved.
     """
     if width == 1 or len(jobs) == 1:
-        for job in jobs:
-            job(stop)
+        _one_by_one(jobs, stop, behind=behind)
         return
     waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
     for item in enumerate(jobs):
@@ -54,7 +55,8 @@ def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> Non
             except queue.Empty:
                 return
             try:
-                job(asked)
+                if rest := job(asked):
+                    rest()
             except Exception as error:
                 errors[number] = error
                 failed.set()
@@ -69,3 +71,35 @@ def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> Non
         raise errors[number]
     if not waiting.empty():
         raise Interrupted("Stopped by a signal between two folds; what is finished is saved; the same command goes on.")
+
+
+def _one_by_one(jobs: Sequence[Job], stop: Callable[[], bool], *, behind: bool) -> None:
+    errors: list[Exception] = []
+    thread = threading.Thread()
+
+    def caught(rest: Callable[[], None]) -> None:
+        try:
+            rest()
+        except Exception as error:
+            errors.append(error)
+
+    try:
+        for job in jobs:
+            rest = job(lambda: bool(errors) or stop())
+            if thread.ident:
+                thread.join()
+            if errors:
+                break
+            if rest and behind:
+                thread = threading.Thread(target=caught, args=(rest,), daemon=True, name=f"{THREADS}behind")
+                thread.start()
+            elif rest:
+                rest()
+    except Interrupted:
+        if not errors:
+            raise
+    finally:
+        if thread.ident:
+            thread.join()
+    for error in errors:
+        raise error

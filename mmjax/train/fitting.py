@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from mmjax import prng
 from mmjax.batch import IMAGE, TABULAR
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
+from mmjax.train.ahead import PLAN, STEPS
 from mmjax.train.beside import run_beside
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
@@ -31,7 +33,7 @@ def train_task(run: Run, name: str, then: Callable[[FoldRows, Module], None]) ->
     Args:
       run: the run.
       name: the task.
-      then: what is done with a fold and its module as soon as they are trained, in the fold's own thread.
+      then: what is done with a fold and its module as soon as they are trained and saved, in a thread of its own.
     """
     refit = name == "classifier" and run.settings.train.refit
     if refit:
@@ -67,19 +69,28 @@ def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows, Mod
     left = folds_left(run, name, target)
     if not left:
         return
+    run.ahead.wait((name, PLAN), run.stop)
     plan = plan_folds(run, name, left)
     run.say(plan.why)
     executor, task = executor_of(run, name, plan)
-    run.ahead.wait((task, plan), run.stop)
+    run.ahead.wait((name, STEPS), run.stop)
     executor.once(task, lambda: make_programs(task, executor))  # before threads could make it twice
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
 
-    def train(group: list[FoldRows], stop: Callable[[], bool]) -> None:
-        modules = _train_group(run, task, executor, group, target, stop, refit=refit)
+    def train(group: list[FoldRows], stop: Callable[[], bool]) -> Callable[[], None]:
+        phase, modules = _train_group(run, task, executor, group, target, stop, refit=refit)
+        return partial(finish, group, modules, phase.directory)
+
+    def finish(group: list[FoldRows], modules: list[Module], checkpoints: Path) -> None:
+        for fold, (params, batch_stats, meta) in zip(group, modules, strict=True):
+            tree = {"params": params, "batch_stats": batch_stats}
+            checkpoint.save_model(run.model_dir(fold.number, target), tree, meta, run.fingerprint)
+        checkpoint.remove(checkpoints)
         for fold, module in zip(group, modules, strict=True):
             then(fold, module)
 
-    run_beside([partial(train, group) for group in groups], plan.beside, run.stop)
+    # Several processes save together, so they must come to it in one order: each in its only thread.
+    run_beside([partial(train, group) for group in groups], plan.beside, run.stop, behind=jax.process_count() == 1)
 
 
 def executor_of(run: Run, name: str, plan: Plan) -> tuple[Executor, Task]:
@@ -167,7 +178,7 @@ def _train_group(
     stop: Callable[[], bool],
     *,
     refit: bool,
-) -> list[Module]:
+) -> tuple[Phase, list[Module]]:
     settings, plan, name = run.settings, executor.plan, task.name
     numbers = tuple(f.number for f in group)
     programs = executor.once(task, lambda: make_programs(task, executor))
@@ -178,7 +189,7 @@ def _train_group(
     for i, fold in enumerate(padded):
         pretrained = (
             load_module(run, fold.number, "autoencoder")[0]
-            if "autoencoder" in task_names(settings)[:-1] and name == "classifier"
+            if "autoencoder" in task_names(settings)[:-1] and "autoencoder" in task.variables[0]
             else None
         )
         params, batch_stats = folds.init_variables(task, fold, pretrained)
@@ -209,11 +220,8 @@ def _train_group(
     final = Fit(phase, log=run.log, progress=Progress(run.say), stop=stop, say=run.say).run()
     best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
     modules: list[Module] = []
-    for i, number in enumerate(numbers):
+    for i in range(len(numbers)):
         params, batch_stats, epoch, step, skipped = jax.tree.map(lambda x, i=i: x[i], best)
         meta = {"best_epoch": int(epoch) + 1, "steps": int(step), "skipped": int(skipped)}
-        tree = {"params": params, "batch_stats": batch_stats}
-        checkpoint.save_model(run.model_dir(number, target), tree, meta, run.fingerprint)
         modules.append((params, batch_stats, meta))
-    checkpoint.remove(phase.directory)
-    return modules
+    return phase, modules

@@ -12,13 +12,11 @@ import numpy as np
 from mmjax.data.loader import evaluation_batch_size, evaluation_batches, gather_rows
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import checkpoint
+from mmjax.train.ahead import SWEEP
 from mmjax.train.folds import FoldRows
 from mmjax.train.run import Run, task_names
 from mmjax.train.steps import Rows, predict
 from mmjax.train.tasks import Task
-
-SWEEP = "sweep"
-"""Key, with the task, of its job in `Run.ahead`."""
 
 Module = tuple[Any, Any, dict[str, Any]]
 """Parameters, BatchNorm statistics and facts (`meta`) of a fold's finished module."""
@@ -45,13 +43,18 @@ def frozen_codes(run: Run, group: Sequence[FoldRows]) -> list[np.ndarray]:
     if not run.task("classifier").code_width:
         return []
     for fold in group:
-        if fold.number not in run.codes:  # once a fold: the search, the refit and the held-out predictions read the same codes
-            task = run.task("autoencoder")
-            params, _, _ = load_module(run, fold.number, task.name)
-            run.ahead.wait((task, SWEEP), run.stop)
-            rows = np.arange(len(run.fold_N))
-            run.codes[fold.number] = sweep(sweep_batch(run, task.name), task, fold, params, {}, rows)["h_mm"]
+        if fold.number not in run.codes:  # trained in a session before
+            keep_codes(run, fold, load_module(run, fold.number, "autoencoder"))
     return [run.codes[fold.number] for fold in group]
+
+
+def keep_codes(run: Run, fold: FoldRows, autoencoder: Module) -> None:
+    """Computes a fold's codes, if codes are frozen inputs: the search, the refit and the held-out predictions read the same."""
+    if not run.task("classifier").code_width:
+        return
+    task, rows = run.task("autoencoder"), np.arange(len(run.fold_N))
+    run.ahead.wait((task.name, SWEEP), run.stop)
+    run.codes[fold.number] = sweep(sweep_batch(run, task.name), task, fold, autoencoder[0], {}, rows)["h_mm"]
 
 
 def sweep_batch(run: Run, name: str) -> int:

@@ -4,7 +4,7 @@
 changes; a wrong guess of a shape costs time alone (tests/test_precompile.py counts compilations).
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,33 +13,42 @@ import numpy as np
 
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import folds, state
+from mmjax.train.ahead import PLAN, STEPS, SWEEP
 from mmjax.train.fitting import executor_of, folds_left, plan_folds
-from mmjax.train.outputs import SWEEP, compile_sweep, sweep_batch
+from mmjax.train.folds import FoldRows
+from mmjax.train.outputs import compile_sweep, sweep_batch
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import make_programs
+from mmjax.train.plan import Plan
 from mmjax.train.run import Run, task_names
 from mmjax.train.steps import Rows
 from mmjax.train.tasks import Task
 
 
 def compile_ahead(run: Run) -> None:
-    """Starts compiling the steps of every phase that has folds left and what its modules predict with, in the order of need."""
-    jobs: dict[Hashable, Callable[[], None]] = {}
+    """Starts planning and compiling every phase that has folds left, and what modules predict with, in the order of need."""
+    jobs: dict[Hashable, Callable[[], object]] = {}
     for name in task_names(run.settings):
         refit = name == "classifier" and run.settings.train.refit
-        for target in ("search", name) if refit else (name,):
-            left = folds_left(run, name, target)
-            if not left:
-                continue
-            plan = plan_folds(run, name, left)
-            executor, task = executor_of(run, name, plan)
-            if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
-                batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in left))
-                sizes = {"rows": len(run.fold_N), "batch_size": batch, "valid_batch": run.valid_batch}
-                jobs[task, plan] = partial(_compile, task, executor, **sizes)
+        left = [folds_left(run, name, target) for target in (("search", name) if refit else (name,))]
+        if any(left):
+            jobs[name, PLAN] = partial(_plan, run, name, left)
+            jobs[name, STEPS] = partial(_compile_plans, run, name, left)
         if sweeps := sweep_batch(run, name):
-            jobs[run.task(name), SWEEP] = partial(compile_sweep, run.task(name), sweeps)
+            jobs[name, SWEEP] = partial(compile_sweep, run.task(name), sweeps)
     run.ahead.start(jobs)
+
+
+def _plan(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> dict[Plan, Sequence[FoldRows]]:
+    return {plan_folds(run, name, group): group for group in left if group}
+
+
+def _compile_plans(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> None:
+    for plan, group in _plan(run, name, left).items():  # made before, and read from plan.json
+        executor, task = executor_of(run, name, plan)
+        if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
+            batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
+            _compile(task, executor, rows=len(run.fold_N), batch_size=batch, valid_batch=run.valid_batch)
 
 
 def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, valid_batch: int) -> None:

@@ -82,6 +82,8 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
     }
     trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
     plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
+    if plan.placement == "one" and plan.beside == 1 and settings.cv.folds > 1 and jax.default_backend() == "cpu":
+        held["the fold before, being saved"] = held["best so far"]  # on a GPU it is in the host's memory
     rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
     return Footprint(name, _by_module(params), step_flops(task, size), held, rows_bytes, plan)
 

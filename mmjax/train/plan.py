@@ -76,10 +76,15 @@ def make_plan(
       scratch_bytes: what one fold's step needs besides.
 
     Raises:
-      ConfigError: `placement=batch` with a batch that the devices do not divide.
+      ConfigError: more devices than there are, or `placement=batch` with a batch that they do not divide.
     """
     train, modalities = settings.train, settings.model.modalities
-    devices = min(train.devices or jax.device_count(), jax.device_count())
+    devices = train.devices or jax.device_count()
+    if devices > jax.device_count():
+        raise ConfigError(
+            f"config.train.devices is {devices}, but jax sees {jax.device_count()} ({jax.default_backend()}); set it to at "
+            "most that, or to 0 for all there are."
+        )
     processes = _check_processes(settings, devices)
     # On a GPU batched small matrix products win: one fold's step is all dispatch overhead. A batched convolution becomes a
     # grouped one and loses, and a fold with large matrices (text or pixel autoencoders) is already at the memory's speed.

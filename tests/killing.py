@@ -37,6 +37,9 @@ TINY = [
 VMAP = [*TINY, "--config.train.fold_parallel=vmap", "--config.model.modalities=('tabular','text')"]
 """The same with both folds in one batched program."""
 
+SEQUENTIAL = [*TINY, "--config.train.fold_parallel=sequential"]
+"""The same, one fold after the other: each is saved while the next one trains."""
+
 
 def environment(compiled: Path) -> dict[str, str]:
     """The test's own, with a compilation cache shared by all runs so that a restart costs seconds."""

@@ -45,13 +45,13 @@ def whole_vmap(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> dict
     return killing.digest(folder / "run")
 
 
-def killed_at(calls: list[int], folder: Path, compiled: Path, size: Sequence[str] = killing.TINY) -> dict[str, str]:
-    """Kills one run at each of the given durable calls in turn, then lets it end."""
+def killed_at(calls: Sequence[int | str], folder: Path, compiled: Path, size: Sequence[str] = killing.TINY) -> dict[str, str]:
+    """Kills one run at each of the given durable calls (see kill_at.py) in turn, then lets it end."""
     options = [*CONFIG, *size, f"--config.data.cache={folder / 'cache'}"]
     for call in calls:
         process = killing.start(["tests/kill_at.py", str(call)], folder / "run", options, compiled)
         out, _ = process.communicate(timeout=300)
-        assert process.returncode in (0, -signal.SIGKILL), out
+        assert process.returncode == -signal.SIGKILL or (isinstance(call, int) and not process.returncode), out
     killing.finish(["train.py"], folder / "run", options, compiled)
     return killing.digest(folder / "run")
 
@@ -65,6 +65,12 @@ def test_kills_at_durable_writes(whole: tuple[dict[str, str], int], compiled: Pa
 def test_kills_of_folds_in_one_program(whole_vmap: dict[str, str], compiled: Path, tmp_path: Path):
     """Short form of the fold-parallel path: in a checkpoint of the autoencoder's, and in one of the classifier's."""
     assert killed_at([60, 40], tmp_path, compiled, killing.VMAP) == whole_vmap
+
+
+def test_kills_while_a_fold_is_saved_behind_the_next(whole: tuple[dict[str, str], int], compiled: Path, tmp_path: Path):
+    """One fold after the other: before the first one's autoencoder and classifier get their names, and just after."""
+    calls = [f"{n}@{name}" for name in ("autoencoder", "classifier") for n in (1, 2)]
+    assert killed_at(calls, tmp_path, compiled, killing.SEQUENTIAL) == whole[0]
 
 
 def test_sigterm_saves_and_says_where(compiled: Path, tmp_path: Path):

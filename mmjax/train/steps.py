@@ -127,9 +127,9 @@ def _train_step(
 def _total(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
     """A sum of all values (each of a matrix twice), finite only if they are.
 
-    For XLA on a CPU: matrices as products with ones first, twice as fast as its own sum; two rows of ones, since it has products
-    of matrices ready and compiles one with a vector for every shape. All vectors become one: BatchNorm has a hundred, and each
-    sum of its own is a kernel or two.
+    For XLA on a CPU: matrices as products with ones first, twice as fast as its own sum; two rows of ones, since it has
+    products of matrices ready and compiles one with a vector for every shape. All vectors become one: BatchNorm has a hundred,
+    and each sum of its own is a kernel or two.
     """
     flat = [x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x for x in arrays]
     vectors = [x if x.ndim < 2 else (jnp.ones((2, len(x)), x.dtype) @ x).reshape(-1) for x in flat]

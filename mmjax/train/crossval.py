@@ -9,10 +9,9 @@ from typing import Any
 
 from mmjax.settings import Settings
 from mmjax.train import processes
-from mmjax.train.ahead import SWEEP
 from mmjax.train.fitting import train_task
 from mmjax.train.folds import FoldRows
-from mmjax.train.outputs import Module, frozen_codes, keep_codes, load_module, sweep
+from mmjax.train.outputs import Module, frozen_codes, keep_codes, load_module, sweep_fold
 from mmjax.train.precompile import compile_ahead
 from mmjax.train.results import summarise_run, write_fold
 from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, task_names
@@ -67,9 +66,6 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
 
 def _finish_fold(run: Run, name: str, fold: FoldRows, module: Module) -> None:
     """Predicts the held-out fold and writes it; done.json is written last."""
-    task = run.task(name)
-    params, batch_stats, meta = module
-    run.ahead.wait((task.name, SWEEP), run.stop)
     codes = frozen_codes(run, [fold]) if name == "classifier" else []
-    out = sweep(run.test_batch, task, fold, params, batch_stats, fold.test_rows, codes[0] if codes else None)
-    write_fold(run.workdir.path, run.settings, run.dataset, fold, out, meta)
+    out = sweep_fold(run, name, fold, module, fold.test_rows, codes[0] if codes else None)
+    write_fold(run.workdir.path, run.settings, run.dataset, fold, out, module[2])

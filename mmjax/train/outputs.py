@@ -52,9 +52,15 @@ def keep_codes(run: Run, fold: FoldRows, autoencoder: Module) -> None:
     """Computes a fold's codes, if codes are frozen inputs: the search, the refit and the held-out predictions read the same."""
     if not run.task("classifier").code_width:
         return
-    task, rows = run.task("autoencoder"), np.arange(len(run.fold_N))
-    run.ahead.wait((task.name, SWEEP), run.stop)
-    run.codes[fold.number] = sweep(sweep_batch(run, task.name), task, fold, autoencoder[0], {}, rows)["h_mm"]
+    run.codes[fold.number] = sweep_fold(run, "autoencoder", fold, autoencoder, np.arange(len(run.fold_N)))["h_mm"]
+
+
+def sweep_fold(
+    run: Run, name: str, fold: FoldRows, module: Module, rows: np.ndarray, codes: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """`sweep` by the program that was compiled ahead for the task's modules."""
+    run.ahead.wait((name, SWEEP), run.stop)
+    return sweep(sweep_batch(run, name), run.task(name), fold, module[0], module[1], rows, codes)
 
 
 def sweep_batch(run: Run, name: str) -> int:

@@ -51,7 +51,7 @@ def fill(directory, steps=(1, 2, 3), keep=3):
 
 def restore(directory, like=None, config="config"):
     said = []
-    return checkpoint.restore(directory, make_tree() if like is None else like, config, said.append), said
+    return checkpoint.restore(directory, lambda: make_tree() if like is None else like, config, said.append), said
 
 
 def arrays(directory):

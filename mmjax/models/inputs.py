@@ -29,30 +29,35 @@ def tabular_vector(batch: Batch, onehot: int, dtype: jnp.dtype) -> Float[Array, 
 def tabular_product(batch: Batch, onehot: int) -> DotGeneral:
     """`lax.dot_general` for the first layer of a tower of `tabular_vector`, as fast as the backend can.
 
-    On a CPU the kernel's rows of the ones are looked up and summed: half the time of multiplying all the zeros too, from about
-    sixteen one-hot columns a group on. Its gradient stays a product: XLA's CPU backend adds rows to a table one by one.
+    On a CPU the kernel's rows of the ones are looked up and summed, and the gradient is added to those rows: a half and a third
+    of the time of multiplying all the zeros too. It wins from about ten one-hot columns a group on.
     """
     if jax.default_backend() != "cpu" or onehot < 16 * batch["tabular_id"].shape[1]:
         return jax.lax.dot_general
-    return lambda x, kernel, *_, **__: _look_up(x, kernel, batch["tabular_number"], _columns(batch, onehot))
+    return lambda x, kernel, *_, **__: _look_up(kernel, batch["tabular_number"], _columns(batch, onehot))
 
 
 @jax.custom_vjp
 def _look_up(
-    x_BxD: Float[Array, "B D"], kernel_DxM: Float[Array, "D M"], number_BxS: Float[Array, "B S"], column_BxC: Int[Array, "B C"]
+    kernel_DxM: Float[Array, "D M"], number_BxS: Float[Array, "B S"], column_BxC: Int[Array, "B C"]
 ) -> Float[Array, "B M"]:
-    del x_BxD
     size = number_BxS.shape[1]
     row_BxCxM = jnp.take(kernel_DxM, size + column_BxC, axis=0, mode="fill", fill_value=0)
     return number_BxS.astype(kernel_DxM.dtype) @ kernel_DxM[:size] + row_BxCxM.sum(axis=1)
 
 
-def _look_up_forward(x_BxD: Array, kernel_DxM: Array, *rest: Array) -> tuple[Array, Array]:
-    return _look_up(x_BxD, kernel_DxM, *rest), x_BxD
+def _look_up_forward(kernel_DxM: Array, number_BxS: Array, column_BxC: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _look_up(kernel_DxM, number_BxS, column_BxC), (kernel_DxM, number_BxS, column_BxC)
 
 
-def _look_up_backward(x_BxD: Array, grad_BxM: Array) -> tuple[None, Array, None, None]:
-    return None, x_BxD.T @ grad_BxM, None, None
+def _look_up_backward(saved: tuple[Array, Array, Array], grad_BxM: Array) -> tuple[Array, None, None]:
+    kernel_DxM, number_BxS, column_BxC = saved
+    grad_BxCxM = jnp.broadcast_to(grad_BxM[:, None], (*column_BxC.shape, grad_BxM.shape[1]))
+    size = number_BxS.shape[1]
+    # One scatter of rows, the numbers' written over it: with a scatter of its own and a concatenation it takes twice as long.
+    flat_BCxM = grad_BxCxM.reshape(-1, grad_BxM.shape[1])
+    rows_DxM = jnp.zeros_like(kernel_DxM).at[size + column_BxC.reshape(-1)].add(flat_BCxM, mode="drop")
+    return rows_DxM.at[:size].set(number_BxS.astype(grad_BxM.dtype).T @ grad_BxM), None, None
 
 
 _look_up.defvjp(_look_up_forward, _look_up_backward)

@@ -1,35 +1,43 @@
-"""One thread that plans and compiles every phase ahead: while rows are encoded, and while the phases before train.
+"""Two threads that plan, trace and compile every phase ahead: while rows are encoded, and while the phases before train.
 
-It also leaves the main thread free to answer a signal, which a compilation would keep waiting.
+One traces, which is Python; the other compiles what was traced, which is XLA and needs no lock of Python's. They also leave the
+main thread free to answer a signal, which a compilation would keep waiting.
 """
 
 import logging
 import os
+import queue
 import sys
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+
+import jax
 
 from mmjax.errors import Interrupted
 from mmjax.train.beside import THREADS
 
-PLAN, STEPS, SWEEP = "plan", "steps", "sweep"
-"""Keys of a run's jobs, each with the name of its task: plan it, compile its steps, compile what its modules predict with."""
+PLAN, STEPS, EPOCH, SWEEP = "plan", "steps", "epoch", "sweep"
+"""Keys of a run's jobs, each with the name of its task: plan it, compile its start and steps, compile the end of its epochs,
+compile what its modules predict with."""
 
-_NAME = f"{THREADS}compile"
+Job = Callable[[], Iterable[jax.stages.Lowered] | None]
+"""Traces programs that are to be compiled; None: it has none, and is done when it returns."""
 
 
 @dataclass
 class Ahead:
-    """Jobs, done in order by one thread."""
+    """Jobs, done in order."""
 
     _done: dict[Hashable, threading.Event] = field(default_factory=dict)
+    _traced: queue.SimpleQueue[tuple[Hashable, jax.stages.Lowered | None]] = field(default_factory=queue.SimpleQueue)
     _stopped: bool = False
 
-    def start(self, jobs: dict[Hashable, Callable[[], object]]) -> None:
-        """Starts the thread; called once."""
+    def start(self, jobs: dict[Hashable, Job]) -> None:
+        """Starts the threads; called once."""
         self._done = {key: threading.Event() for key in jobs}
-        threading.Thread(target=self._work, args=(jobs,), daemon=True, name=_NAME).start()
+        for name, work, argument in (("trace", self._trace, jobs), ("compile", self._compile, len(jobs))):
+            threading.Thread(target=work, args=(argument,), daemon=True, name=THREADS + name).start()
 
     def wait(self, key: Hashable, stop: Callable[[], bool] = lambda: False) -> None:
         """Returns once that job is done; at once where there is none.
@@ -46,15 +54,34 @@ class Ahead:
         """Begins no further job."""
         self._stopped = True
 
-    def _work(self, jobs: dict[Hashable, Callable[[], object]]) -> None:
+    def _trace(self, jobs: dict[Hashable, Job]) -> None:
         for key, job in jobs.items():
             try:
                 if not self._stopped:
-                    job()
+                    programs = job()
+                    if programs is None:  # nobody has to wait for what is compiled before
+                        self._done[key].set()
+                    for program in programs or ():
+                        self._traced.put((key, program))
             except Exception as error:
-                logging.getLogger(__name__).info("not compiled ahead: %s", error)
-            finally:
+                _left(error)
+            self._traced.put((key, None))
+
+    def _compile(self, jobs: int) -> None:
+        while jobs:
+            key, program = self._traced.get()
+            if program is None:
                 self._done[key].set()
+                jobs -= 1
+            elif not self._stopped:
+                try:
+                    program.compile()
+                except Exception as error:
+                    _left(error)
+
+
+def _left(error: Exception) -> None:
+    logging.getLogger(__name__).info("left to its phase: %s", error)
 
 
 def leave(code: int) -> int:

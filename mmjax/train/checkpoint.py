@@ -72,13 +72,14 @@ def save(directory: Path, step: int, tree: Any, host: dict[str, Any], fingerprin
 
 
 def restore(
-    directory: Path, like: Any, fingerprint: str, report: Callable[[str], None] = print
+    directory: Path, like: Callable[[], Any], fingerprint: str, report: Callable[[str], None] = print
 ) -> tuple[int, Any, dict[str, Any]] | None:
     """The newest good checkpoint.
 
     Args:
       directory: the phase's folder of checkpoints.
-      like: tree of arrays or `jax.ShapeDtypeStruct`s that the restored tree must equal in paths, shapes and dtypes.
+      like: makes the tree of arrays or `jax.ShapeDtypeStruct`s that the restored tree must equal in paths, shapes and dtypes;
+        not called where there is no checkpoint.
       fingerprint: of the config.
       report: told, in a sentence, of each damaged checkpoint that was passed over.
 
@@ -100,7 +101,7 @@ def restore(
         except DamagedError as error:
             damaged.append((path, str(error)))
             continue
-        tree = _read(path, body, like, fingerprint)
+        tree = _read(path, body, like(), fingerprint)
         for bad, why in damaged:
             report(f"Checkpoint {bad} is damaged: {why}. It is set aside; going on from {path.name} before it.")
             if not is_primary():

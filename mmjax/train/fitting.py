@@ -13,7 +13,7 @@ from mmjax import prng
 from mmjax.batch import IMAGE, TABULAR
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
-from mmjax.train.ahead import PLAN, STEPS
+from mmjax.train.ahead import EPOCH, PLAN, STEPS
 from mmjax.train.beside import run_beside
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
@@ -217,7 +217,8 @@ def _train_group(
         fingerprint=run.fingerprint,
         refit=refit,
     )
-    final = Fit(phase, log=run.log, progress=Progress(run.say), stop=stop, say=run.say).run()
+    compiled = partial(run.ahead.wait, (name, EPOCH))
+    final = Fit(phase, log=run.log, progress=Progress(run.say), stop=stop, say=run.say, compiled=compiled).run()
     best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
     modules: list[Module] = []
     for i in range(len(numbers)):

@@ -26,9 +26,17 @@ class Fit:
     """Runs a phase; `run` returns its final state."""
 
     def __init__(
-        self, phase: Phase, *, log: MetricsLog, progress: Progress, stop: Callable[[], bool], say: Callable[[str], None]
+        self,
+        phase: Phase,
+        *,
+        log: MetricsLog,
+        progress: Progress,
+        stop: Callable[[], bool],
+        say: Callable[[str], None],
+        compiled: Callable[[], None] = lambda: None,
     ):
         self.phase, self.log, self.progress, self.stop, self.say = phase, log, progress, stop, say
+        self.compiled = compiled
         executor, programs = phase.executor, phase.programs
         self.train, self.evaluate = programs.train, programs.evaluate
         self.end_epoch = programs.end_refit_epoch if phase.refit else programs.end_epoch
@@ -80,6 +88,7 @@ class Fit:
         return jax.tree.map(lambda *x: np.stack(x), *parts)
 
     def _finish_epoch(self, state: TrainState, sums: Sums, epoch: int) -> tuple[TrainState, bool]:
+        self.compiled()
         alive = ~np.asarray(state.done)
         valid = {} if self.phase.refit else self._validate(state)
         state = self.end_epoch(state, valid)
@@ -164,8 +173,11 @@ class Fit:
 
     def _restore(self) -> tuple[TrainState, Sums | None, int, int]:
         phase = self.phase
-        like = {"state": phase.state, "sums": self._zero_sums(phase.state)}
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+
+        def like() -> Any:
+            tree = {"state": phase.state, "sums": self._zero_sums(phase.state)}
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
         found = checkpoint.restore(phase.directory, like, phase.fingerprint, self.say)
         steps = None if found is None else np.asarray(found[1]["state"].step)
         for i, fold in enumerate(phase.folds):

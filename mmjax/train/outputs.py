@@ -91,10 +91,10 @@ def sweep(
     return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}
 
 
-def compile_sweep(task: Task, batch_size: int) -> None:
-    """Compiles what `sweep` calls, for its batches."""
+def lower_sweep(task: Task, batch_size: int) -> list[jax.stages.Lowered]:
+    """Traces what `sweep` calls, for its batches."""
     constant = Rows(shared={}, fold={}, constant=blank_constants(task.spec))
-    _predictor(task).lower(*task.variables, constant, blank_rows(task.spec, batch_size, task.code_width)).compile()
+    return [_predictor(task).lower(*task.variables, constant, blank_rows(task.spec, batch_size, task.code_width))]
 
 
 @functools.cache

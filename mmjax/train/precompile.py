@@ -1,95 +1,129 @@
-"""Which programs a run will need, and for which arguments: compiled in a thread (ahead.py) before the rows are there.
+"""Which programs a run will need, and for which arguments: traced and compiled in threads (ahead.py) before rows are there.
 
 `jit(f).lower(shapes).compile()` leaves the program where a later call of `jit(f)` with such arguments finds it, so nothing else
 changes; a wrong guess of a shape costs time alone (tests/test_precompile.py counts compilations).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.stages import Lowered
 
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import folds, state
-from mmjax.train.ahead import PLAN, STEPS, SWEEP
+from mmjax.train.ahead import EPOCH, PLAN, STEPS, SWEEP, Job
 from mmjax.train.fitting import executor_of, folds_left, plan_folds
 from mmjax.train.folds import FoldRows
-from mmjax.train.outputs import compile_sweep, sweep_batch
+from mmjax.train.outputs import lower_sweep, sweep_batch
 from mmjax.train.parallel import Executor
-from mmjax.train.phase import make_programs
-from mmjax.train.plan import Plan
+from mmjax.train.phase import Programs, make_programs
 from mmjax.train.run import Run, task_names
-from mmjax.train.steps import Rows
+from mmjax.train.state import TrainState
+from mmjax.train.steps import Rows, add_sums
 from mmjax.train.tasks import Task
 
 
 def compile_ahead(run: Run) -> None:
     """Starts planning and compiling every phase that has folds left, and what modules predict with, in the order of need."""
-    jobs: dict[Hashable, Callable[[], object]] = {}
+    jobs: dict[Hashable, Job] = {}
     for name in task_names(run.settings):
         refit = name == "classifier" and run.settings.train.refit
         left = [folds_left(run, name, target) for target in (("search", name) if refit else (name,))]
         if any(left):
             jobs[name, PLAN] = partial(_plan, run, name, left)
-            jobs[name, STEPS] = partial(_compile_plans, run, name, left)
+            jobs[name, STEPS] = partial(_lower_plans, run, name, left, _Arguments.lower_steps)
+            jobs[name, EPOCH] = partial(_lower_plans, run, name, left, _Arguments.lower_epoch)
         if sweeps := sweep_batch(run, name):
-            jobs[name, SWEEP] = partial(compile_sweep, run.task(name), sweeps)
+            jobs[name, SWEEP] = partial(lower_sweep, run.task(name), sweeps)
     run.ahead.start(jobs)
 
 
-def _plan(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> dict[Plan, Sequence[FoldRows]]:
-    return {plan_folds(run, name, group): group for group in left if group}
+def _plan(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> None:
+    for group in left:
+        if group:
+            plan_folds(run, name, group)
 
 
-def _compile_plans(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> None:
-    for plan, group in _plan(run, name, left).items():  # made before, and read from plan.json
+def _lower_plans(
+    run: Run, name: str, left: Sequence[Sequence[FoldRows]], lower: Callable[["_Arguments"], Iterator[Lowered]]
+) -> Iterator[Lowered]:
+    # Made before, and read from plan.json.
+    for plan, group in {plan_folds(run, name, group): group for group in left if group}.items():
         executor, task = executor_of(run, name, plan)
         if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
-            _compile(task, executor, rows=len(run.fold_N), batch_size=batch, valid_batch=run.valid_batch)
+            yield from lower(_Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch))
 
 
-def _compile(task: Task, executor: Executor, *, rows: int, batch_size: int, valid_batch: int) -> None:
-    """Compiles the start, the steps and the end of an epoch for arguments as `Fit` passes them.
+@dataclass(frozen=True)
+class _Arguments:
+    """Shapes of the arguments `Fit` passes to a phase's programs.
 
-    Args:
+    Attributes:
       task: what is trained.
       executor: of a plan on one device.
       rows: N, rows of the table.
-      batch_size: B.
+      batch: B.
       valid_batch: rows of a validation batch.
     """
-    programs, plan = executor.once(task, lambda: make_programs(task, executor)), executor.plan
 
-    def placed(tree: Any, *leading: int) -> Any:
+    task: Task
+    executor: Executor
+    rows: int
+    batch: int
+    valid_batch: int
+
+    @property
+    def programs(self) -> Programs:
+        return self.executor.once(self.task, lambda: make_programs(self.task, self.executor))
+
+    @property
+    def state(self) -> TrainState:
+        return self._placed(state.shapes(*self.task.variables, self.programs.optimizer), self.executor.plan.folds)
+
+    @property
+    def known(self) -> Rows:
+        task, folds_ = self.task, self.executor.plan.folds
+        rows = blank_rows(task.spec, self.rows, task.code_width) if self.executor.plan.resident else {}
+        return Rows(
+            shared=self._placed({k: v for k, v in rows.items() if k in folds.SHARED}),
+            fold=self._placed({k: v for k, v in rows.items() if k not in folds.SHARED}, folds_),
+            constant=self._placed(blank_constants(task.spec), folds_),
+        )
+
+    def lower_steps(self) -> Iterator[Lowered]:
+        """Initial values and the steps."""
+        plan = self.executor.plan
+        yield folds.initialiser(self.task).lower(jax.ShapeDtypeStruct((2,), np.uint32))
+        each = (plan.folds, plan.steps, self.batch)
+        index = jax.ShapeDtypeStruct(each, np.int32) if plan.resident else self._gathered(*each)
+        active = jax.ShapeDtypeStruct((plan.folds, plan.steps), bool)
+        yield self.programs.train.lower(self.state, self.known, index, active)
+
+    def lower_epoch(self) -> Iterator[Lowered]:
+        """Validation and early stopping."""
+        own, plan, size = self.state, self.executor.plan, self.valid_batch
+        if plan.resident:
+            index, weight = (self._placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))
+        else:
+            index, weight = self._gathered(plan.folds, size), jax.ShapeDtypeStruct((plan.folds, size), np.float32)
+        validate = (own.params, own.batch_stats, self.known, index, weight)
+        yield self.programs.evaluate.lower(*validate)
+        sums = self._placed(jax.eval_shape(self.programs.evaluate, *validate))
+        yield add_sums.lower(sums, sums)
+        yield self.programs.end_epoch.lower(own, sums)
+
+    def _placed(self, tree: Any, *leading: int) -> Any:
         def place(x: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype, sharding=executor.sharding)
+            return jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype, sharding=self.executor.sharding)
 
         return jax.tree.map(place, tree)
 
-    def gathered(*leading: int) -> dict[str, Any]:  # batches of rows that live on the host
-        one = blank_rows(task.spec, 1, task.code_width)
+    def _gathered(self, *leading: int) -> dict[str, Any]:
+        """Batches of rows that live on the host."""
+        one = blank_rows(self.task.spec, 1, self.task.code_width)
         return {k: jax.ShapeDtypeStruct((*leading, *v.shape[1:]), v.dtype) for k, v in one.items()}
-
-    everything = blank_rows(task.spec, rows, task.code_width) if plan.resident else {}
-    known = Rows(
-        shared=placed({k: v for k, v in everything.items() if k in folds.SHARED}),
-        fold=placed({k: v for k, v in everything.items() if k not in folds.SHARED}, plan.folds),
-        constant=placed(blank_constants(task.spec), plan.folds),
-    )
-    own = placed(state.shapes(*task.variables, programs.optimizer), plan.folds)
-    active = jax.ShapeDtypeStruct((plan.folds, plan.steps), bool)
-    size, each = valid_batch, (plan.folds, plan.steps, batch_size)
-    if plan.resident:
-        index = jax.ShapeDtypeStruct(each, np.int32)
-        valid, weight = (placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))
-    else:
-        index, valid = gathered(*each), gathered(plan.folds, size)
-        weight = jax.ShapeDtypeStruct((plan.folds, size), np.float32)
-    folds.initialiser(task).lower(jax.ShapeDtypeStruct((2,), np.uint32)).compile()
-    programs.train.lower(own, known, index, active).compile()
-    validate = (own.params, own.batch_stats, known, valid, weight)
-    programs.evaluate.lower(*validate).compile()
-    programs.end_epoch.lower(own, placed(jax.eval_shape(programs.evaluate, *validate))).compile()

@@ -70,8 +70,15 @@ def train_chunk(
 
     if len(active_S) == 1:  # without a loop: see `Plan.looped`
         return body(state, jax.tree.map(lambda x: x[0], (index_SxB, active_S)))
-    state, sums = jax.lax.scan(body, state, (index_SxB, active_S))
-    return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+    names: list[str] = []
+
+    def stacked(state: TrainState, xs: tuple[Any, Bool[Array, ""]]) -> tuple[TrainState, Array]:
+        state, sums = body(state, xs)
+        names[:] = sums
+        return state, jnp.stack(list(sums.values()))  # one array: XLA compiles a kernel or three to keep and sum each
+
+    state, sums_SxK = jax.lax.scan(stacked, state, (index_SxB, active_S))
+    return state, dict(zip(names, jnp.sum(sums_SxK, axis=0), strict=True))
 
 
 def _train_step(

@@ -42,6 +42,7 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
             try:
                 compile_ahead(run)
                 encode_folds(run)
+                run.log.load_writers()  # while the first programs compile
                 for name in tasks[:-1]:
                     train_task(run, name, partial(keep_codes, run))
                 unfinished = {fold.number: fold for fold in run.folds}

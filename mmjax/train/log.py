@@ -75,6 +75,11 @@ class MetricsLog:
             if self._tensorboard:
                 self._write_tensorboard([event])
 
+    def load_writers(self) -> None:
+        """Imports TensorBoard's writers, a fifth of a second, where the caller has nothing better to do."""
+        with self._lock:
+            self._write_tensorboard([])
+
     def truncate(self, fold: int, phase: str, step: int, epoch: int | None = None) -> None:
         """Forgets what a checkpoint does not know: events of this fold and phase after `step` (or `epoch`).
 
@@ -127,7 +132,7 @@ class MetricsLog:
 
     def _write_tensorboard(self, events: list[Event]) -> None:
         try:
-            # A fifth of a second of import, paid once there is something to log.
+            # Paid once there is something to log, or in `load_writers`.
             from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415
             from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
         except (ImportError, TypeError):  # TypeError: protobuf refuses its generated code

@@ -23,7 +23,10 @@ from mmjax.train.steps import Sums, add_sums
 
 
 class Fit:
-    """Runs a phase; `run` returns its final state."""
+    """Runs a phase; `run` returns its final state.
+
+    `compiled` returns once the programs of an epoch's end are there: they compile beside the first steps.
+    """
 
     def __init__(
         self,

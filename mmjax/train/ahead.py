@@ -30,7 +30,8 @@ class Ahead:
     """Jobs, done in order."""
 
     _done: dict[Hashable, threading.Event] = field(default_factory=dict)
-    _traced: queue.SimpleQueue[tuple[Hashable, jax.stages.Lowered | None]] = field(default_factory=queue.SimpleQueue)
+    # Short, so that tracing a later phase does not take a core from compiling the one that is waited for.
+    _traced: queue.Queue[tuple[Hashable, jax.stages.Lowered | None]] = field(default_factory=lambda: queue.Queue(maxsize=2))
     _stopped: bool = False
 
     def start(self, jobs: dict[Hashable, Job]) -> None:

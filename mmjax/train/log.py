@@ -77,6 +77,8 @@ class MetricsLog:
 
     def load_writers(self) -> None:
         """Imports TensorBoard's writers, a fifth of a second, where the caller has nothing better to do."""
+        if not (is_primary() and self._tensorboard):
+            return
         with self._lock:
             self._write_tensorboard([])
 

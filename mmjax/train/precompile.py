@@ -32,27 +32,26 @@ def compile_ahead(run: Run) -> None:
     jobs: dict[Hashable, Job] = {}
     for name in task_names(run.settings):
         refit = name == "classifier" and run.settings.train.refit
-        left = [folds_left(run, name, target) for target in (("search", name) if refit else (name,))]
-        if any(left):
-            jobs[name, PLAN] = partial(_plan, run, name, left)
-            jobs[name, STEPS] = partial(_lower_plans, run, name, left, _Arguments.lower_steps)
-            jobs[name, EPOCH] = partial(_lower_plans, run, name, left, _Arguments.lower_epoch)
+        targets = ("search", name) if refit else (name,)
+        if groups := [left for target in targets if (left := folds_left(run, name, target))]:
+            jobs[name, PLAN] = partial(_plan, run, name, groups)
+            jobs[name, STEPS] = partial(_lower_plans, run, name, groups, _Arguments.lower_steps)
+            jobs[name, EPOCH] = partial(_lower_plans, run, name, groups, _Arguments.lower_epoch)
         if sweeps := sweep_batch(run, name):
             jobs[name, SWEEP] = partial(lower_sweep, run.task(name), sweeps)
     run.ahead.start(jobs)
 
 
-def _plan(run: Run, name: str, left: Sequence[Sequence[FoldRows]]) -> None:
-    for group in left:
-        if group:
-            plan_folds(run, name, group)
+def _plan(run: Run, name: str, groups: Sequence[Sequence[FoldRows]]) -> None:
+    for group in groups:
+        plan_folds(run, name, group)
 
 
 def _lower_plans(
-    run: Run, name: str, left: Sequence[Sequence[FoldRows]], lower: Callable[["_Arguments"], Iterator[Lowered]]
+    run: Run, name: str, groups: Sequence[Sequence[FoldRows]], lower: Callable[["_Arguments"], Iterator[Lowered]]
 ) -> Iterator[Lowered]:
-    # Made before, and read from plan.json.
-    for plan, group in {plan_folds(run, name, group): group for group in left if group}.items():
+    # Plans were made before, and are read from plan.json; two groups of one plan share its programs.
+    for plan, group in {plan_folds(run, name, group): group for group in groups}.items():
         executor, task = executor_of(run, name, plan)
         if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))

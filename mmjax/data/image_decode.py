@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from mmjax.errors import DataError
 
@@ -125,6 +125,8 @@ def _finish(photo: Image.Image, size: int) -> UInt8[np.ndarray, "H W 3"]:
 
 def _upright(photo: Image.Image) -> Image.Image:
     try:
+        if photo.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return photo  # `exif_transpose` would copy it
         return ImageOps.exif_transpose(photo)
     except MemoryError:
         raise

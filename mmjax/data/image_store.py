@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,25 +150,33 @@ def _build(
     header = _header(len(photos), size)
     pixels = os.open(building / "pixels.npy", os.O_RDWR | os.O_CREAT, 0o644)
     journal = os.open(building / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def store(row: int) -> str:
+        """Brings a row's pixels to the file, whose rows are zeros until then; the reason if it has none."""
+        image, reason = _decode(photos[row], size)
+        if image is not None:  # pwrite, not a map: a full disk is then an error instead of a bus error
+            _write_at(pixels, image.data.cast("B"), len(header) + row * image.nbytes)
+        return reason
+
     try:
         if not done:
             os.ftruncate(pixels, 0)
             _reserve(pixels, len(header) + len(photos) * size * size * 3)
             _write_at(pixels, header, 0)
             _append(journal, head)
+        left = (range(at, min(at + chunk, len(photos))) for at in range(0, len(photos), chunk) if at not in done)
         with quiet(), ThreadPoolExecutor(workers) as pool:
-            for first in range(0, len(photos), chunk):
-                if first not in done:
-                    decoded = _decode_all(pool, photos[first : first + chunk], size)
-                    # pwrite, not a map: a full disk is then an error instead of a bus error.
-                    _write_at(
-                        pixels, np.stack([image for image, _ in decoded]).tobytes(), len(header) + first * size * size * 3
-                    )
+            begun = ((rows, [pool.submit(store, row) for row in rows]) for rows in left)
+            try:
+                for (rows, stored), _ in pairwise(chain(begun, [(range(0), [])])):  # the next chunk has begun by then
+                    reasons = [future.result() for future in stored]
                     os.fsync(pixels)  # the journal must never name pixels that are not on the disk
-                    done[first] = [(first + i, reason) for i, (_, reason) in enumerate(decoded) if reason]
-                    _append(journal, {"first": first, "broken": done[first]})
-                if progress is not None:
-                    progress(min(first + chunk, len(photos)), len(photos))
+                    done[rows.start] = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
+                    _append(journal, {"first": rows.start, "broken": done[rows.start]})
+                    if progress is not None:
+                        progress(rows.stop, len(photos))
+            finally:  # after an error or Ctrl-C nothing more is decoded
+                pool.shutdown(cancel_futures=True)
         os.fsync(pixels)
     finally:
         os.close(pixels)
@@ -181,20 +189,10 @@ def _build(
     return broken
 
 
-def _decode_all(pool: ThreadPoolExecutor, photos: Sequence[PhotoFile], size: int) -> list[tuple[np.ndarray, str]]:
-    futures = [pool.submit(partial(_decode, photo, size)) for photo in photos]
-    try:
-        return [future.result() for future in futures]
-    finally:
-        for future in futures:  # after an error or Ctrl-C nothing more is decoded
-            future.cancel()
-
-
-def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray, str]:
-    """Pixels and '', or zeros and the reason; absent photos have no reason here."""
-    nothing = np.zeros((size, size, 3), np.uint8)
+def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray | None, str]:
+    """Pixels and '', or None and the reason; absent photos have no reason here."""
     if not photo.digest:
-        return nothing, ""
+        return None, ""
     try:
         data = read_photo(photo.path)
     except OSError as error:  # the machine's fault, not the photo's: it must not be stored as broken
@@ -204,7 +202,7 @@ def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray, str]:
     try:
         return decode_bytes(data, size), ""
     except DataError as error:
-        return nothing, str(error)
+        return None, str(error)
 
 
 def _read_journal(path: Path, head: dict[str, Any]) -> dict[int, list[tuple[int, str]]]:
@@ -247,7 +245,7 @@ def _reserve(handle: int, size: int) -> None:
         os.ftruncate(handle, size)
 
 
-def _write_at(handle: int, data: bytes, offset: int) -> None:
+def _write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(handle, view, offset)

@@ -31,9 +31,6 @@ class LoweredFor:
     def __init__(self, jitted: Any, platform: str):
         self.jitted, self.platform = jitted, platform
 
-    def __call__(self, *args: Any) -> Any:
-        return self.jitted(*args)
-
     def lower(self, *args: Any) -> Lowered:
         return self.jitted.trace(*args).lower(lowering_platforms=(self.platform,))
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mmjax.data.planted import write_planted
-from mmjax.errors import Interrupted
+from mmjax.errors import Interrupted, WorkdirError
 from mmjax.train import crossval as crossval_module
 from mmjax.train import fitting, plan
 from mmjax.train.crossval import crossval
@@ -259,6 +259,16 @@ def test_a_group_cut_off_while_its_modules_were_saved_is_trained_together_again(
         np.testing.assert_array_equal(a, b)
     again = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) | {"time": 0} for line in again] == [json.loads(line) | {"time": 0} for line in metrics]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"classifier:0,1:1": {"placement": "one"}}'])
+def test_a_plan_that_cannot_be_read_is_one_sentence(content: str, cache: Path, tmp_path: Path):
+    """Damaged, or of a version whose plans had other fields."""
+    crossval(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(WorkdirError, match=r"plan.json: is damaged or of another version of mmjax .* another work folder"):
+        crossval(shrunken("tabular", cache), tmp_path, quiet)
+    crossval(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)  # a finished fold needs no plan
 
 
 def test_finished_folds_are_not_trained_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmjax import prng
 from mmjax.batch import IMAGE, TABULAR
+from mmjax.errors import WorkdirError
 from mmjax.shapes import blank_batch, blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.ahead import EPOCH, PLAN, STEPS
@@ -25,6 +26,8 @@ from mmjax.train.plan import Plan, make_plan
 from mmjax.train.run import Run, task_names
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
+
+PLANS = "plan.json"
 
 
 def train_task(run: Run, name: str, then: Callable[[FoldRows, Module], None]) -> None:
@@ -52,17 +55,28 @@ def folds_left(run: Run, name: str, target: str) -> list[FoldRows]:
       target: the module's name, "search" for the task before its refit.
     """
     left = {f.number for f in run.folds if not checkpoint.has_model(run.model_dir(f.number, target))}
-    for key, plan in _saved_plans(run).items():
+    for key, plan in (_saved_plans(run) if left else {}).items():
         task, numbers, _ = key.split(":")
         group = set(map(int, numbers.split(",")))
-        if task == name and plan["folds"] > 1 and left & group and group <= {f.number for f in run.folds}:
+        if task == name and plan.folds > 1 and left & group and group <= {f.number for f in run.folds}:
             left |= group
     return [f for f in run.folds if f.number in left]
 
 
-def _saved_plans(run: Run) -> dict[str, Any]:
-    file = run.workdir.path / "plan.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+def _saved_plans(run: Run) -> dict[str, Plan]:
+    """Plans of the sessions before, by task, folds and number of devices.
+
+    Raises:
+      WorkdirError: plan.json is damaged, or of a version of mmjax that planned otherwise.
+    """
+    file = run.workdir.path / PLANS
+    try:
+        return {key: Plan(**plan) for key, plan in json.loads(file.read_text()).items()} if file.exists() else {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WorkdirError(
+            f"{file}: is damaged or of another version of mmjax ({error}); go on with the commit in environment.json, or start "
+            "again in another work folder."
+        ) from error
 
 
 def _train_folds(run: Run, name: str, target: str, then: Callable[[FoldRows, Module], None], *, refit: bool = False) -> None:
@@ -107,10 +121,10 @@ def plan_folds(run: Run, name: str, left: Sequence[FoldRows]) -> Plan:
     saved = _saved_plans(run)
     key = f"{name}:{','.join(str(f.number) for f in left)}:{jax.device_count()}"
     if key in saved:
-        return Plan(**saved[key])
+        return saved[key]
     trained = max(len(f.train_rows) for f in left)
     plan = rule_of(run.task(name), folds=len(left), train_rows=trained, rows=len(run.fold_N))
-    atomic_write_json(run.workdir.path / "plan.json", saved | {key: plan.to_dict()})
+    atomic_write_json(run.workdir.path / PLANS, {k: p.to_dict() for k, p in (saved | {key: plan}).items()})
     return plan
 
 

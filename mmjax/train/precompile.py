@@ -110,9 +110,9 @@ class _Arguments:
             index, weight = (self._placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))
         else:
             index, weight = self._gathered(plan.folds, size), jax.ShapeDtypeStruct((plan.folds, size), np.float32)
-        validate = (own.params, own.batch_stats, self.known, index, weight)
-        yield self.programs.evaluate.lower(*validate)
-        sums = self._placed(jax.eval_shape(self.programs.evaluate, *validate))
+        evaluate = self.programs.evaluate.lower(own.params, own.batch_stats, self.known, index, weight)
+        yield evaluate
+        sums = self._placed(evaluate.out_info)
         yield add_sums.lower(sums, sums)
         yield self.programs.end_epoch.lower(own, sums)
 

@@ -142,7 +142,7 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
         },
         data={"name": "table", "root": job["data"], "table": "rows.csv", "schema": "schema.toml", "cache": job["cache"]},
     )
-    runtime.set_up(settings.model.modalities)
+    runtime.set_up(settings)
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -107,7 +107,10 @@ def _ours(job: dict[str, Any]) -> dict[str, Any]:
     from mmjax.data.image_store import open_image_store  # noqa: PLC0415 - a worker imports its own side alone
     from mmjax.data.loader import DispatchSource, Loader, gather_rows  # noqa: PLC0415
     from mmjax.data.report import DataReport  # noqa: PLC0415
+    from mmjax.train import runtime  # noqa: PLC0415
 
+    if runtime.worth_keeping(make_settings(3, _wait_size(job["side"], gpu=False))):  # as `mmjax train` does
+        runtime.keep_memory()
     names = [f"{i}.jpg" for i in range(job["count"])]
 
     def epoch(gather: Any, seed: int, steps: int = 1) -> Loader:

@@ -32,8 +32,7 @@ from benchmarks.harness import (
     worker_command,
 )
 from benchmarks.machine import say
-from benchmarks.sizes import CASES, ROWS, SIZES, Case
-from mmjax.batch import IMAGE, TEXT
+from benchmarks.sizes import CASES, SIZES, Case, make_settings
 
 NAME = "step_throughput"
 GRAPHS = "reduce-overhead"
@@ -79,7 +78,8 @@ def work(job: dict[str, Any]) -> dict[str, Any] | Contender:
     if mode in ("peaks", "ours", "eager_kept"):
         from mmjax.train import runtime  # noqa: PLC0415
 
-        runtime.keep_memory(ROWS[CASES[job["case"]].row]["modalities"] if mode == "ours" else (TEXT, IMAGE))
+        if mode != "ours" or runtime.worth_keeping(make_settings(CASES[job["case"]].row, SIZES[job["size"]])):
+            runtime.keep_memory()
     if mode == "peaks":
         from benchmarks.peaks import peaks  # noqa: PLC0415
 

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sizes import Size, make_settings, make_spec
+from mmjax.train.fitting import saved_bytes
+from mmjax.train.runtime import photo_scratch_bytes, worth_keeping
+from mmjax.train.tasks import make_task
+
 READ = """
 import sys
 from pathlib import Path
@@ -35,6 +40,22 @@ def test_a_chunk_is_held_and_not_the_file(tmp_path: Path):
     assert count == rows
     assert (tmp_path / "rows.csv").stat().st_size > 60e6
     assert grown < 20e6
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"), [(Size(), True), (Size(image=224), False), (Size(image=224, layers=(2, 2), growth=12, stem=24), True)]
+)
+def test_freed_memory_is_kept_up_to_a_size_of_photos_that_is_guessed_right(size: Size, kept: bool):
+    """A gigabyte of scratch memory; the guess is made before there is a table to build a model for."""
+    settings = make_settings(3, size)
+    traced = saved_bytes(make_task("classifier", settings, make_spec(3, size)), size.batch)
+    assert 0.75 < photo_scratch_bytes(settings) / traced < 1.25
+    assert worth_keeping(settings) == kept
+    text, table = make_settings(2, size), make_settings(1, size)
+    assert worth_keeping(text)
+    assert not worth_keeping(table)
+    assert not worth_keeping()
+    assert worth_keeping(text, table, settings) == kept
 
 
 @pytest.mark.slow

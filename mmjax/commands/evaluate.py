@@ -37,10 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         existing_file(args.data, "table")
     elif args.images or args.features:
         parser.error("--images and --features belong to a table: name it with --data")
-    from mmjax.ensemble import Ensemble  # noqa: PLC0415 - jax is imported once the arguments are known to be right
+    from mmjax.ensemble import Ensemble, load_settings  # noqa: PLC0415 - jax is imported once the arguments are known to be right
     from mmjax.train import runtime  # noqa: PLC0415
 
-    runtime.set_up()
+    runtime.set_up(load_settings(Path(args.workdir)))
     ensemble = Ensemble.load(args.workdir)
     if args.root:
         data = replace(ensemble.settings.data, root=args.root)

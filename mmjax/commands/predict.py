@@ -32,12 +32,12 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"mmjax predict: --out={out}: is {'a folder' if out.is_dir() else 'the input itself'}; name another.")
     # jax is imported once the arguments are known to be right
     from mmjax.data.report import DataReport  # noqa: PLC0415
-    from mmjax.ensemble import Ensemble  # noqa: PLC0415
+    from mmjax.ensemble import Ensemble, load_settings  # noqa: PLC0415
     from mmjax.train import runtime  # noqa: PLC0415
     from mmjax.train.log import Progress  # noqa: PLC0415
     from mmjax.unseen import open_unseen  # noqa: PLC0415
 
-    runtime.set_up()
+    runtime.set_up(load_settings(Path(args.workdir)))
     ensemble = Ensemble.load(args.workdir)
     report = DataReport()
     dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.say)

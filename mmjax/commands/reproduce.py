@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     from mmjax.train import runtime  # noqa: PLC0415
     from mmjax.train.workdir import environment  # noqa: PLC0415
 
-    runtime.set_up()
+    runtime.set_up(*settings.values())
     command = shlex.join(["mmjax", "reproduce", *arguments])
     report = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset))
     for row in chosen:

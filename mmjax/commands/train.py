@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     from mmjax.train import crossval, processes, runtime  # noqa: PLC0415
     from mmjax.train.results import print_summary  # noqa: PLC0415
 
-    runtime.set_up(settings.model.modalities)
+    runtime.set_up(settings)
     if values["distributed"].value or values["coordinator"].value:
         given: Any = [values[name].value for name in ("coordinator", "processes", "process")]  # absl knows no types
         processes.start(*given)

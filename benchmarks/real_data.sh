@@ -10,7 +10,7 @@ mmjax() { "$PYTHON" -m mmjax.cli "$@"; }
 
 petfinder() {
   for folds in "" "+grouped"; do
-    mmjax reproduce table1 --dataset="petfinder_features$folds" --root="$DATA/petfinder" --rows=1,2,4,6,7,8 \
+    mmjax reproduce table1 --dataset="petfinder_features$folds" --root="$DATA/petfinder" \
       --workdir="$WORK/petfinder_features$folds"
     mmjax train --config="configs/attention.py:petfinder_features$folds" --config.model.modalities="('tabular','text')" \
       --config.data.root="$DATA/petfinder" --workdir="$WORK/petfinder_features$folds/tabular_text"

@@ -1,7 +1,6 @@
 """What a GPU or a TPU would run, on a machine that has neither: lowered for it, and its rules obeyed on the CPU."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ import pytest
 from jax.stages import Lowered
 
 from benchmarks.sizes import CASES, SIZES, Case, make_settings, make_spec
-from mmjax.shapes import blank_constants, blank_rows
-from mmjax.train import precompile
+from mmjax.train import outputs, precompile
 from mmjax.train.crossval import crossval
 from mmjax.train.fitting import rule_of
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import make_programs
-from mmjax.train.steps import Rows, predict
 from mmjax.train.tasks import make_task
 from tests.shrunken import shrunken
 
@@ -62,9 +59,9 @@ def test_every_program_lowers(case: Case, dtype: str, resident: str, platform: s
     arguments = precompile._Arguments(task, executor, rows=300, batch=SIZE.batch, valid_batch=16)
     _, train = arguments.lower_steps()
     evaluate, _, end_epoch = arguments.lower_epoch()
-    constant = Rows(shared={}, fold={}, constant=blank_constants(spec))
-    swept = (*task.variables, constant, blank_rows(spec, 16, task.code_width))
-    sweep = LoweredFor(jax.jit(partial(predict, task)), platform).lower(*swept)
+    predictor = LoweredFor(outputs._predictor(task), platform)
+    monkeypatch.setattr(outputs, "_predictor", lambda task: predictor)
+    (sweep,) = outputs.lower_sweep(task, 16)
     for program in (train, evaluate, end_epoch, sweep):
         assert "stablehlo" in program.as_text()
 

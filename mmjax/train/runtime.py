@@ -74,9 +74,9 @@ def photo_scratch_bytes(run: Settings) -> int:
     """
     if IMAGE not in run.model.modalities:
         return 0
-    image, places, values = run.model.image, (run.data.image_size // 4) ** 2, 0
+    image, places = run.model.image, (run.data.image_size // 4) ** 2
     maps = image.stem
-    values += 8 * places * maps  # the stem's output, before it is pooled, has four times the places; twice
+    values = 8 * places * maps  # the stem's output, before it is pooled, has four times the places; twice
     for layers in image.layers:
         values += places * sum(maps + (layer + 9) * image.growth for layer in range(layers))
         maps, places = int((maps + layers * image.growth) * image.compression), places // 4

@@ -202,6 +202,14 @@ def test_two_builders_at_once(photos, tmp_path, small_chunks):
             _check(store.result(), [True] * ROWS)
 
 
+def test_pillow_reuses_the_photos_memory_and_gives_it_back(photos, tmp_path):
+    before, reused = Image.core.get_blocks_max(), Image.core.get_stats()["reused_blocks"]
+    _open(photos, tmp_path / "cache", workers=1)
+    stats = Image.core.get_stats()
+    assert stats["reused_blocks"] > reused + ROWS
+    assert stats["blocks_cached"] <= before == Image.core.get_blocks_max()
+
+
 def test_a_damaged_store_is_built_again(photos, tmp_path):
     folder = _open(photos, tmp_path / "cache").folder
     for damage in ("short", "key", "json"):

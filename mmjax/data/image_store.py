@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mmjax.data.atomic import folder_lock, sync_folder, write_error, write_text
-from mmjax.data.image_decode import decode_bytes, quiet, read_photo
+from mmjax.data.image_decode import decode_bytes, quiet, read_photo, reusing_memory
 from mmjax.data.image_files import PhotoFile, find_photos
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
@@ -165,7 +165,7 @@ def _build(
             _write_at(pixels, header, 0)
             _append(journal, head)
         left = (range(at, min(at + chunk, len(photos))) for at in range(0, len(photos), chunk) if at not in done)
-        with quiet(), ThreadPoolExecutor(workers) as pool:
+        with quiet(), reusing_memory(workers), ThreadPoolExecutor(workers) as pool:
             begun = ((rows, [pool.submit(store, row) for row in rows]) for rows in left)
             try:
                 for (rows, stored), _ in pairwise(chain(begun, [(range(0), [])])):  # the next chunk has begun by then

@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.harness import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
-from mmjax.shapes import blank_batch
 from mmjax.train import state
 from mmjax.train.beside import run_beside
+from mmjax.train.cost import step_cost
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.parallel import Executor
 from mmjax.train.plan import Plan, make_plan
@@ -44,7 +44,7 @@ class Prepared:
     Attributes:
       case: what is trained.
       plan: as production plans it.
-      step_flops: floating-point operations of one fold's step (XLA's count of a forward pass, three times).
+      step_flops: floating-point operations of one fold's step (mmjax/train/cost.py).
       parameters: of one fold.
       minimum_bytes: memory one fold's step must move at least: parameters read forward and backward, gradient written and read,
         RMSprop's average and the parameters read and written.
@@ -101,7 +101,7 @@ def prepare(
     task = make_task(case.task, settings, spec)
     shapes = task.variables
     parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
-    flops = forward_flops(task, shapes, blank_batch(spec, size.batch, width)) * 3
+    flops = step_cost(task, size.batch).flops
     plan = make_plan(
         settings,
         phase=case.task,
@@ -183,12 +183,6 @@ def contender(name: str, case: Case, size: Size, **options: Any) -> Contender:
         return prepared.run, prepared.compile_seconds
 
     return Contender(name, make, found=found)
-
-
-def forward_flops(task: Task, shapes: Any, batch: Any) -> float:
-    """XLA's count of one forward pass, as mmjax/train/crossval.py plans with."""
-    lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*shapes, batch)
-    return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
 
 def random_parameters(shapes: Any) -> Any:

@@ -11,7 +11,8 @@ from mmjax.batch import InputSpec
 from mmjax.settings import Settings
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import run
-from mmjax.train.fitting import rule_of, saved_bytes, step_flops
+from mmjax.train.cost import step_cost
+from mmjax.train.fitting import rule_of
 from mmjax.train.optimizer import make_optimizer
 from mmjax.train.plan import Plan
 from mmjax.train.tasks import make_task
@@ -71,6 +72,7 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
     task = make_task(name, settings, spec)
     size = settings.train.batch_size
     params, batch_stats = task.variables
+    cost = step_cost(task, size)
     optimizer_state = jax.eval_shape(make_optimizer(settings.optim).init, params)
     held = {
         "parameters": tree_bytes(params),
@@ -78,14 +80,14 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
         "RMSprop": tree_bytes(optimizer_state),
         "best so far": tree_bytes((params, batch_stats)),
         "BatchNorm": tree_bytes(batch_stats),
-        "activations": saved_bytes(task, size),
+        "activations": cost.saved_bytes,
     }
     trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
     plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
     if plan.placement == "one" and plan.beside == 1 and settings.cv.folds > 1 and jax.default_backend() == "cpu":
         held["the fold before, being saved"] = held["best so far"]  # on a GPU it is in the host's memory
     rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
-    return Footprint(name, _by_module(params), step_flops(task, size), held, rows_bytes, plan)
+    return Footprint(name, _by_module(params), cost.flops, held, rows_bytes, plan)
 
 
 def _by_module(params: Mapping[str, Any]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sizes import Size, make_settings, make_spec
-from mmjax.train.fitting import saved_bytes
+from mmjax.train.cost import step_cost
 from mmjax.train.runtime import photo_scratch_bytes, worth_keeping
 from mmjax.train.tasks import make_task
 
@@ -48,7 +48,7 @@ def test_a_chunk_is_held_and_not_the_file(tmp_path: Path):
 def test_freed_memory_is_kept_up_to_a_size_of_photos_that_is_guessed_right(size: Size, kept: bool):
     """A gigabyte of scratch memory; the guess is made before there is a table to build a model for."""
     settings = make_settings(3, size)
-    traced = saved_bytes(make_task("classifier", settings, make_spec(3, size)), size.batch)
+    traced = step_cost(make_task("classifier", settings, make_spec(3, size)), size.batch).saved_bytes
     assert 0.75 < photo_scratch_bytes(settings) / traced < 1.25
     assert worth_keeping(settings) == kept
     text, table = make_settings(2, size), make_settings(1, size)

@@ -38,6 +38,62 @@ def test_rows_lie_on_the_device_up_to_half_of_its_memory():
     assert plan_of(train__devices=1, train__resident="device", sizes={"row_bytes": 1 << 50}).resident
 
 
+@pytest.mark.parametrize(
+    ("changes", "sizes", "said"),
+    [
+        ({"train__placement": "folds", "train__resident": "host"}, {}, "placement=folds: rows stay on the host"),
+        ({"train__placement": "folds"}, {"folds": 1}, "placement=folds: one fold is left"),
+        ({"train__placement": "folds", "train__devices": 1}, {}, "placement=folds: there is one device"),
+        ({"train__placement": "batch", "train__devices": 1}, {}, "placement=batch: there is one device"),
+        ({"train__placement": "folds"}, {"state_bytes": 1 << 50}, "placement=folds: a device's memory does not hold its folds"),
+        ({"train__fold_parallel": "threads"}, {}, "fold_parallel=threads: devices share a batch"),
+        ({"train__fold_parallel": "vmap", "train__placement": "batch"}, {}, "fold_parallel=vmap: devices share a batch"),
+        (
+            {"train__fold_parallel": "vmap", "train__devices": 1, "train__resident": "host"},
+            {},
+            "fold_parallel=vmap: rows stay on the host",
+        ),
+    ],
+)
+def test_an_override_that_cannot_be_obeyed_is_said(changes: dict[str, Any], sizes: dict[str, Any], said: str):
+    assert f"not obeyed: config.train.{said}" in plan_of(**({"train__devices": 8} | changes), sizes=sizes).why
+
+
+@pytest.mark.parametrize(
+    ("changes", "placement"),
+    [
+        ({"train__placement": "folds"}, "folds"),
+        ({"train__placement": "batch"}, "batch"),
+        ({"train__fold_parallel": "vmap"}, "folds"),
+        ({"train__fold_parallel": "sequential"}, "batch"),
+        ({"train__fold_parallel": "vmap", "train__devices": 1}, "vmap"),
+        ({"train__fold_parallel": "threads", "train__devices": 1}, "one"),
+        ({"train__fold_parallel": "sequential", "train__devices": 1}, "one"),
+        ({"train__resident": "host"}, "batch"),
+    ],
+)
+def test_an_override_that_can_be_obeyed_is(changes: dict[str, Any], placement: str):
+    plan = plan_of(**({"train__devices": 8} | changes))
+    assert plan.placement == placement
+    assert "not obeyed" not in plan.why
+
+
+def test_what_a_device_cannot_hold_is_not_put_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mmjax.train.plan._device_bytes", lambda: 30e9)
+    photos = {"row_bytes": int(12e9), "state_bytes": int(1e8), "scratch_bytes": int(24e9)}
+    assert not plan_of(train__devices=1, sizes=photos).resident, "rows alone would fit"
+    assert plan_of(train__devices=8, train__placement="batch", sizes=photos).resident, "an eighth of a batch leaves room"
+    large = {"row_bytes": int(1e9), "state_bytes": int(14e9), "scratch_bytes": 0}
+    assert plan_of(train__devices=4, sizes=large).placement == "batch", "two folds on a device would need 30 GB"
+    assert plan_of(train__devices=5, train__batch_size=30, sizes=large).placement == "folds"
+
+
+def test_batches_that_travel_are_no_more_than_a_quarter_of_a_gibibyte():
+    photos = {"batch_bytes": 32 * 512 * 512 * 3}
+    assert plan_of(train__devices=1, sizes=photos).steps == 337
+    assert plan_of(train__devices=1, train__resident="host", sizes=photos).steps == 10
+
+
 def test_a_dispatch_is_about_two_seconds_and_fills_an_epoch_evenly():
     assert plan_of(train__devices=1).steps == 337
     slow = plan_of(train__devices=1, sizes={"step_flops": 2e9})  # 40 steps in two seconds: nine dispatches of 38

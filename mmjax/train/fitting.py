@@ -4,18 +4,17 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from mmjax import prng
-from mmjax.batch import IMAGE, TABULAR
+from mmjax.batch import TABULAR
 from mmjax.errors import WorkdirError
-from mmjax.shapes import blank_batch, blank_rows, tree_bytes
+from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds, state
 from mmjax.train.ahead import EPOCH, PLAN, STEPS
 from mmjax.train.beside import run_beside
+from mmjax.train.cost import StepCost, step_cost
 from mmjax.train.folds import FoldRows
 from mmjax.train.log import Progress
 from mmjax.train.loop import Fit
@@ -138,49 +137,22 @@ def rule_of(task: Task, *, folds: int, train_rows: int, rows: int) -> Plan:
       rows: of the whole table.
     """
     batch = task.settings.train.batch_size
-    one_row = blank_rows(task.spec, 1, task.code_width)
-    # All layers of a table's task are dense, so this is what `step_flops` would trace for as long as the table takes to encode.
-    dense = task.spec.modalities == (TABULAR,)
+    one_row = tree_bytes(blank_rows(task.spec, 1, task.code_width))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(task.variables[0]))
+    # All layers of a table's task are dense, so this is what tracing would find, for as long as the table takes to encode.
+    dense = task.spec.modalities == (TABULAR,)
+    cost = StepCost(6.0 * batch * parameters, 0) if dense else step_cost(task, batch)
     return make_plan(
         task.settings,
         phase=task.name,
         folds=folds,
         steps_per_epoch=max(1, train_rows // batch),
-        step_flops=6.0 * batch * parameters if dense else step_flops(task, batch),
-        row_bytes=rows * tree_bytes(one_row),
+        step_flops=cost.flops,
+        row_bytes=rows * one_row,
+        batch_bytes=batch * one_row,
         state_bytes=4 * tree_bytes(task.variables[0]),  # parameters, gradient, running square, best so far
-        # Without photos little beside the state, and not worth the tracing.
-        scratch_bytes=saved_bytes(task, batch) if IMAGE in task.spec.modalities else 0,
+        scratch_bytes=cost.saved_bytes,
     )
-
-
-def step_flops(task: Task, batch_size: int) -> float:
-    """Floating-point operations of one training step: XLA's count of a forward pass, three times (forward and two backward)."""
-    batch = blank_batch(task.spec, batch_size, task.code_width)
-    lowered = jax.jit(lambda p, s, b: task.losses(p, s, b, None)[1]).lower(*task.variables, batch)
-    cost = lowered.cost_analysis() or {}
-    return 3.0 * float(cost.get("flops", 0.0))
-
-
-def saved_bytes(task: Task, batch_size: int) -> int:
-    """Bytes that the forward pass keeps for the backward one: what `jax.vjp` saves and was not an argument.
-
-    XLA may keep less (it computes some of it again) or, in passing, more.
-    """
-    batch = blank_batch(task.spec, batch_size, task.code_width)
-
-    def kept(params: Any, batch_stats: Any, batch: Any, key: Any) -> list[Any]:
-        def loss(p: Any) -> Any:
-            terms, *_ = task.losses(p, batch_stats, batch, key)
-            return sum(t.weight * t.sum for t in terms.values())
-
-        return jax.tree.leaves(jax.vjp(loss, params)[1])
-
-    jaxpr = jax.make_jaxpr(kept)(*task.variables, batch, prng.KEY).jaxpr
-    given = {id(v) for v in jaxpr.invars}
-    saved = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}
-    return tree_bytes(list(saved.values()))
 
 
 def _train_group(

@@ -10,6 +10,7 @@ Placements:
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +53,24 @@ class Plan:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """What one fold needs of a device, in bytes."""
+
+    rows: int
+    state: int
+    scratch: int
+    room: float
+
+    def holds(self, folds: int, share: int = 1) -> bool:
+        """Whether so many folds train on one device with their rows there, each on the `share`-th part of its batches."""
+        rows = folds * self.rows
+        return rows < 0.5 * self.room and rows + folds * (self.state + self.scratch // share) < 0.9 * self.room
+
+    def __str__(self) -> str:
+        return " + ".join(f"{n} {_size(getattr(self, n))}" for n in ("rows", "state", "scratch")) + f" of {_size(self.room)}"
+
+
 def make_plan(
     settings: Settings,
     *,
@@ -62,11 +81,13 @@ def make_plan(
     row_bytes: int,
     state_bytes: int,
     scratch_bytes: int = 0,
+    batch_bytes: int = 0,
 ) -> Plan:
     """The rule.
 
     Args:
-      settings: `train.fold_parallel`, `placement`, `resident`, `steps_per_dispatch` and `devices` override it.
+      settings: `train.fold_parallel`, `placement`, `resident`, `steps_per_dispatch` and `devices` override it; what of them
+        cannot be obeyed is said in `why`.
       phase: "autoencoder" or "classifier".
       folds: unfinished folds.
       steps_per_epoch: of the largest fold.
@@ -74,6 +95,7 @@ def make_plan(
       row_bytes: size of all encoded rows of a fold.
       state_bytes: size of one fold's state.
       scratch_bytes: what one fold's step needs besides.
+      batch_bytes: size of a batch's encoded rows.
 
     Raises:
       ConfigError: more devices than there are, or `placement=batch` with a batch that they do not divide.
@@ -92,47 +114,75 @@ def make_plan(
     on_cpu, small = jax.default_backend() == "cpu", state_bytes < 64 << 20
     dense = not ({TEXT, IMAGE} & set(modalities))
     vectorise = train.fold_parallel == "vmap" or (train.fold_parallel == "auto" and dense and small and not on_cpu)
-    budget = 0.5 * _device_bytes()
-    resident = {"device": True, "host": False, "auto": row_bytes * (folds if vectorise else 1) < budget}[train.resident]
-    placement, together, why = "one", 1, "one device, folds one after the other"
-    if devices > 1:
-        fits = train.batch_size % devices == 0
-        if train.placement == "batch" and not fits:
-            raise ConfigError(
-                f"config.train.placement is batch, but config.train.batch_size={train.batch_size} is not a multiple of "
-                f"{devices} devices; set config.train.devices to a divisor of it."
-            )
-        by_fold = (
-            processes == 1
-            and resident
-            and folds > 1
-            and (train.placement == "folds" or (train.placement == "auto" and folds >= devices / 2))
-        )
-        if by_fold:
-            devices = min(devices, folds)
-            placement, together, why = "folds", folds, f"{folds} folds placed on {devices} devices"
-        elif fits:
-            placement, why = "batch", f"the batch of {train.batch_size} sharded over {devices} devices"
-        else:
-            devices = 1
-    if devices == 1 and vectorise and resident and folds > 1:
+    memory = _Memory(row_bytes, state_bytes, scratch_bytes, _device_bytes())
+
+    def resident(together: int, share: int = 1) -> bool:
+        return {"device": True, "host": False, "auto": memory.holds(together, share)}[train.resident]
+
+    placement, devices, obstacle = _place(settings, folds, devices, processes, resident)
+    together, why, beside = 1, "one device, folds one after the other", 1
+    lies = resident(1, devices if placement == "batch" else 1)
+    if placement == "folds":
+        together, why, lies = folds, f"{folds} folds placed on {devices} devices", True
+    elif placement == "batch":
+        why = f"the batch of {train.batch_size} sharded over {devices} devices"
+    elif vectorise and folds > 1 and resident(folds):
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
-    beside = 1
-    by_auto = train.fold_parallel == "auto" and on_cpu and cores() > 1 and (small or phase == "classifier")
-    if (by_auto or train.fold_parallel == "threads") and placement == "one" and devices == 1 and processes == 1:
+    elif train.fold_parallel == "threads" or (
+        train.fold_parallel == "auto" and on_cpu and cores() > 1 and (small or phase == "classifier")
+    ):
         # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
-        fits = int(budget // max(state_bytes + scratch_bytes + row_bytes * resident, 1))
-        beside = max(1, min(folds, fits))
+        most = int(0.5 * memory.room // max(state_bytes + scratch_bytes + row_bytes * lies, 1))
+        beside = max(1, min(folds, most))
         turns = f", {cores()} at a time" if beside > cores() else ""
         why = f"{beside} folds side by side, a thread each{turns}" if beside > 1 else why
-    steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together)
+    unheard = [f"placement={train.placement}: {obstacle}"] if obstacle else []
+    if folds > 1 and train.fold_parallel in ("vmap", "threads") and placement in ("one", "batch") and beside == 1:
+        short = "rows stay on the host" if train.resident == "host" else "memory is short"
+        unheard.append(f"fold_parallel={train.fold_parallel}: {short if devices == 1 else 'devices share a batch'}")
+    steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together, 0 if lies else batch_bytes)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
     convolutions = phase == "classifier" and IMAGE in modalities
     looped = not (on_cpu and convolutions)
-    where = "rows on the device" if resident else "rows on the host, prefetched"
+    where = "rows on the device" if lies else "rows on the host, prefetched"
     how = f"{steps} steps a dispatch" if looped else f"{steps} steps a dispatch, one by one"
-    return Plan(placement, together, devices, vectorise, resident, steps, looped, f"{phase}: {why}; {where}; {how}", beside)
+    said = "; ".join(
+        [f"{phase}: {why}", where, how, f"a fold needs {memory}", *(f"not obeyed: config.train.{u}" for u in unheard)]
+    )
+    return Plan(placement, together, devices, vectorise, lies, steps, looped, said, beside)
+
+
+def _place(
+    settings: Settings, folds: int, devices: int, processes: int, resident: Callable[[int], bool]
+) -> tuple[str, int, str]:
+    """Placement (one, folds or batch), devices used, and why `train.placement` is not obeyed if it is not.
+
+    Raises:
+      ConfigError: see `make_plan`.
+    """
+    train = settings.train
+    shares = devices > 1 and train.batch_size % devices == 0
+    if train.placement == "batch":
+        if devices > 1 and not shares:
+            raise ConfigError(
+                f"config.train.placement is batch, but config.train.batch_size={train.batch_size} is not a multiple of "
+                f"{devices} devices; set config.train.devices to a divisor of it."
+            )
+        return ("batch", devices, "") if shares else ("one", 1, "there is one device")
+    obstacles = {
+        "there is one device": devices == 1,
+        f"{processes} processes share every batch": processes > 1,
+        "one fold is left": folds == 1,
+        "rows stay on the host": train.resident == "host",
+        "a device's memory does not hold its folds": not resident(-(-folds // devices)),
+    }
+    obstacle = next((why for why, there in obstacles.items() if there), "")
+    wanted = train.fold_parallel in ("auto", "vmap") and folds >= devices / 2
+    if not obstacle and (train.placement == "folds" or wanted):
+        return "folds", min(devices, folds), ""
+    unheard = obstacle if train.placement == "folds" else ""
+    return ("batch", devices, unheard) if shares else ("one", 1, unheard)
 
 
 def _check_processes(settings: Settings, devices: int) -> int:
@@ -146,12 +196,20 @@ def _check_processes(settings: Settings, devices: int) -> int:
     return processes
 
 
-def _steps(steps_per_epoch: int, flops: float) -> int:
-    """Steps of about two seconds' work, so that progress, checkpoints and signals are never far away."""
+def _steps(steps_per_epoch: int, flops: float, batch_bytes: int) -> int:
+    """Steps of about two seconds' work, so that progress, checkpoints and signals are never far away.
+
+    Batches gathered on the host travel together and wait there two dispatches deep: no more than 256 MiB of them.
+    """
     rate = 4e10 if jax.default_backend() == "cpu" else 1e13
-    most = max(1, min(steps_per_epoch, int(2 * rate / max(flops, 1.0))))
-    dispatches = -(-steps_per_epoch // most)
+    most = min(steps_per_epoch, int(2 * rate / max(flops, 1.0)), 2**28 // max(batch_bytes, 1))
+    dispatches = -(-steps_per_epoch // max(1, most))
     return -(-steps_per_epoch // dispatches)
+
+
+def _size(count: float) -> str:
+    unit, size = next(((u, s) for u, s in (("GB", 1e9), ("MB", 1e6)) if count >= s), ("kB", 1e3))
+    return f"{count / size:.3g} {unit}"
 
 
 def _device_bytes() -> float:

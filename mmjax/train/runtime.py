@@ -67,7 +67,7 @@ def worth_keeping(*runs: Settings) -> bool:
 
 
 def photo_scratch_bytes(run: Settings) -> int:
-    """About what the image tower keeps of a batch for its way back: `fitting.saved_bytes`, before there is anything to trace.
+    """About what the image tower keeps of a batch for its way back: `cost.step_cost`, before there is anything to trace.
 
     Of each map at each place the normalised value, and of a dense layer's bottleneck and new maps (9 growth in all) each step;
     eight bytes a value, since its normalisation and ReLU keep something, too.

@@ -56,10 +56,15 @@ class Executor:
             return self.plan.folds
         return -(-self.plan.folds // self.plan.devices) * self.plan.devices
 
+    @property
+    def _by_fold(self) -> Sharding:
+        """Folds on the devices they are placed on."""
+        return NamedSharding(self._mesh, PartitionSpec(DEVICE_AXIS))
+
     def put(self, tree: Any, *, by_fold: bool) -> Any:
         """Places a stacked tree (`by_fold`) or a tree that every fold shares."""
         split = by_fold and self.plan.placement == "folds"
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(DEVICE_AXIS)) if split else self.sharding)
+        return jax.device_put(tree, self._by_fold if split else self.sharding)
 
     def put_rows(self, rows: Rows) -> Rows:
         """Places a phase's rows."""
@@ -79,6 +84,8 @@ class Executor:
 
     def map(self, function: Callable, axes: tuple, **options: Any) -> Callable:
         """Any other function over the fold axis, with `jax.jit`'s options; XLA follows where its arguments lie."""
+        if self.plan.placement == "folds":  # XLA would copy small results to every device
+            options["out_shardings"] = self._by_fold
         return jit(_over_folds(function, axes, self.plan), **options)
 
     def _shard_batch(self, local: Callable) -> Callable:
@@ -97,12 +104,23 @@ class Executor:
     def _place_folds(self, local: Callable) -> Callable:
         devices = self.plan.devices
         mapped = jax.pmap(local, DEVICE_AXIS, in_axes=(0, FOLD_AXES, 0, 0), devices=self._devices, donate_argnums=0)
-        split = jax.jit(lambda tree: jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), tree))
-        join = jax.jit(lambda tree: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree))
+
+        def split(tree: Any) -> Any:  # F x ... -> P x F/P x ...
+            return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), tree)
+
+        def join(tree: Any) -> Any:
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+        # Every array stays on its device; a state's old memory goes to the new one.
+        place = jax.jit(split, out_shardings=self._by_fold)
+        move, back = (jax.jit(f, out_shardings=self._by_fold, donate_argnums=0) for f in (split, join))
+        known: list[Rows] = []  # the rows of the call before, and as the devices take them
 
         def run(state: Any, rows: Rows, index: Any, active: Any) -> tuple[Any, Any]:
-            rows = Rows(rows.shared, split(rows.fold), split(rows.constant))
-            return join(mapped(split(state), rows, split(index), split(active)))
+            if not known or known[0] is not rows:
+                known[:] = rows, Rows(rows.shared, place(rows.fold), place(rows.constant))
+            state, sums = mapped(move(state), known[1], split(index), split(active))
+            return back(state), back(sums)
 
         return run
 

@@ -23,6 +23,7 @@ from mmjax.train.parallel import Executor
 from mmjax.train.phase import Phase, make_programs
 from mmjax.train.plan import Plan, make_plan
 from mmjax.train.run import Run, task_names
+from mmjax.train.state import TrainState
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
 
@@ -171,20 +172,6 @@ def _train_group(
     codes = frozen_codes(run, group) if name == "classifier" else []
     rows = folds.stack_rows(group, resident=plan.resident, width=executor.width, codes=codes)
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
-    states = []
-    for i, fold in enumerate(padded):
-        pretrained = (
-            load_module(run, fold.number, "autoencoder")[0]
-            if "autoencoder" in task_names(settings)[:-1] and "autoencoder" in task.variables[0]
-            else None
-        )
-        params, batch_stats = folds.init_variables(task, fold, pretrained)
-        epochs = load_module(run, fold.number, name, "search")[2]["best_epoch"] if refit else task.max_epochs
-        steps = max(1, len(fold.train_rows) // settings.train.batch_size)
-        key = folds.phase_key(settings, fold.number, name)
-        one = state.create(params, batch_stats, programs.optimizer, key, steps_per_epoch=steps, max_epochs=epochs)
-        states.append(one if i < len(group) else one.replace(done=np.ones((), bool)))
-    stacked = jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *states)
     host = None if plan.resident else group[0].arrays | ({"codes": codes[0]} if codes else {})
     phase = Phase(
         task=task,
@@ -192,13 +179,13 @@ def _train_group(
         settings=settings,
         executor=executor,
         folds=numbers,
-        state=executor.put(stacked, by_fold=True),
+        state=_initial_state(run, task, executor, padded, refit=refit),
         rows=executor.put_rows(rows),
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
         valid_batch=run.valid_batch,
-        ids=run.dataset.table.ids.tolist(),
+        ids=run.dataset.table.ids,
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,
         refit=refit,
@@ -212,3 +199,21 @@ def _train_group(
         meta = {"best_epoch": int(epoch) + 1, "steps": int(step), "skipped": int(skipped)}
         modules.append((params, batch_stats, meta))
     return phase, modules
+
+
+def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[FoldRows], *, refit: bool) -> TrainState:
+    """Fresh states of a group padded to the executor's width, placed; what they were made from is given back on return."""
+    settings, name = run.settings, task.name
+    copied = "autoencoder" in task_names(settings)[:-1] and "autoencoder" in task.variables[0]
+    optimizer = executor.once(task, lambda: make_programs(task, executor)).optimizer
+    states: list[TrainState] = []
+    for i, fold in enumerate(group):
+        pretrained = load_module(run, fold.number, "autoencoder")[0] if copied else None
+        params, batch_stats = folds.init_variables(task, fold, pretrained)
+        epochs = load_module(run, fold.number, name, "search")[2]["best_epoch"] if refit else task.max_epochs
+        steps = max(1, len(fold.train_rows) // settings.train.batch_size)
+        key = folds.phase_key(settings, fold.number, name)
+        one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=steps, max_epochs=epochs)
+        filler = i > 0 and fold is group[i - 1]
+        states.append(one.replace(done=np.ones((), bool)) if filler else one)
+    return executor.put(jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *states), by_fold=True)

@@ -96,10 +96,23 @@ def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: 
     if not resident:
         return Rows(shared={}, fold={}, constant=constant)
     shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in SHARED}
-    fold = {k: np.stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in SHARED}
+    fold = {k: _stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in SHARED}
     if len(codes):
-        fold["codes"] = np.stack([codes[min(i, len(folds) - 1)] for i in range(width)])
+        fold["codes"] = _stack([codes[min(i, len(folds) - 1)] for i in range(width)])
     return Rows(shared=shared, fold=fold, constant=constant)
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(arrays) if len(arrays) > 1 else arrays[0][None]  # one is not copied
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A copy at a multiple of 64 bytes: XLA's CPU backend reads such an array where it lies, and would copy any other."""
+    whole = np.empty(array.nbytes + 64, np.uint8)
+    start = -whole.ctypes.data % 64
+    out = whole[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
 
 
 def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:

@@ -52,7 +52,7 @@ class Phase:
     train_rows: Sequence[np.ndarray]
     valid_rows: Sequence[np.ndarray]
     valid_batch: int
-    ids: Sequence[str]
+    ids: np.ndarray
     directory: Path
     fingerprint: str
     refit: bool = False

@@ -154,6 +154,7 @@ def encode_folds(run: Run) -> None:
     for fold in run.folds:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
-        fold.arrays = fold.encoders.encode(run.dataset)
+        arrays = fold.encoders.encode(run.dataset)
+        fold.arrays = {k: v if k in folds.SHARED else folds.aligned(v) for k, v in arrays.items()}
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
             run.say(f"fold {fold.number}: {note}")

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmjax import __version__
 from mmjax.cli import main
-from mmjax.commands.config import CONFIGS, read_config
+from mmjax.commands.config import CONFIGS, read_config, read_flags
 from mmjax.errors import ConfigError
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
@@ -41,6 +46,12 @@ pytestmark = pytest.mark.usefixtures("no_compilation_cache")
         ("reproduce table2 --workdir=x --dataset=petfinder_features", "no photos"),
         ("schema /no/rows.csv", "/no/rows.csv"),
         ("schema pyproject.toml --out=/no/folder/s.toml", "/no/folder"),
+        ("schema pyproject.toml --out=README.md", "is there already; delete it first"),
+        ("schema mmjax", "mmjax: is a folder, not a table"),
+        ("train --config", "--config has no value"),
+        ("train --config --workdir=x", "--config has no value"),
+        ("train --config configs/tabular.py:moon", "moon"),
+        ("inspect --config configs/mmae.py:moon", "'moon' is neither a modality nor a data set"),
         ("inspect", "--config is missing"),
         ("inspect --config=configs/nothing.py", "nothing.py"),
         ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
@@ -74,6 +85,43 @@ def test_a_config_is_read_from_any_working_directory(tmp_path: Path, monkeypatch
         "test", f"{CONFIGS / 'text.py'}:fashion", ["--config.cv.only=(1,)", "--config.cv.folds=3", "--config.cv.folds=4"]
     )
     assert (settings.data.name, settings.cv.only, settings.cv.folds) == ("fashion", (1,), 4)
+
+
+def test_a_config_may_follow_a_space():
+    define = [f"{CONFIGS / 'text.py'}:fashion", "--config.cv.folds=3"]
+    assert read_flags("test", ["--config", *define], lambda _: None, "")[0] == read_config("test", define[0], define[1:])
+
+
+@pytest.mark.parametrize(
+    ("variant", "modalities", "name"),
+    [
+        ("", ("tabular", "text", "image"), "planted"),
+        (":table", ("tabular", "text", "image"), "table"),
+        (":petfinder+grouped", ("tabular", "text", "image"), "petfinder"),
+        (":image+tabular", ("tabular", "image"), "planted"),
+        (":image,fashion", ("image",), "fashion"),
+    ],
+)
+def test_an_autoencoder_of_a_data_set_as_other_configs_name_it(variant: str, modalities: tuple[str, ...], name: str):
+    settings = read_config("test", f"{CONFIGS / 'mmae.py'}{variant}")
+    assert (settings.model.modalities, settings.data.name) == (modalities, name)
+
+
+def test_the_version_and_the_module(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mmjax {__version__}\n"
+    shown = subprocess.run([sys.executable, "-m", "mmjax", "--version"], cwd=CONFIGS.parent, capture_output=True, check=True)
+    assert shown.stdout.decode() == f"mmjax {__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    """`train.py --help | head`: the pipe is closed before the help is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = [sys.executable, "train.py", "--help"]
+    done = subprocess.run(line, cwd=CONFIGS.parent, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize(
@@ -192,3 +240,9 @@ def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Pat
     assert {"mass", "age"} <= set(schema.continuous)
     shown = capsys.readouterr().out
     assert all(column in shown for column in ("parcel", "material", "photo"))
+    assert "No label yet" not in shown
+    out.write_text("edited by hand")
+    assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 2
+    assert out.read_text() == "edited by hand"
+    assert main(["schema", str(trained.table)]) == 0
+    assert "No label yet: add --label=COLUMN" in capsys.readouterr().out

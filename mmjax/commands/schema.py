@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         table.add_row(column, role or "-", why)
     console.print(table)
     if not schema.label:
-        console.print("No label yet: add --label=COLUMN, the column to predict; a classifier cannot be trained without.")
+        print("No label yet: add --label=COLUMN, the column to predict; a classifier cannot be trained without.")
     if out is None:
         print(schema.dumps(), end="")
     else:

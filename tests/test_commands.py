@@ -17,7 +17,10 @@ import pytest
 from mmjax import __version__
 from mmjax.cli import main
 from mmjax.commands.config import CONFIGS, read_config, read_flags
+from mmjax.commands.predict import _refuse_inputs, _trained_on
 from mmjax.errors import ConfigError
+from mmjax.schema import Schema
+from mmjax.settings import DataSettings
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
@@ -186,6 +189,27 @@ def test_predict_leaves_the_old_output_alone_when_it_fails(trained: "Trained", t
     assert out.read_text() == "old"
 
 
+def test_predict_writes_over_nothing_that_is_read(
+    trained: "Trained", copy_of: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The work folder's files, the training table, and the input under the report's name are left as they are."""
+    workdir, root = copy_of(trained.workdir), tmp_path / "root"
+    root.mkdir()
+    data = root / "new.csv.report.json"
+    for file in (root / "train.csv", root / "schema.toml", data):
+        file.write_bytes((trained.table if file != root / "schema.toml" else workdir / "schema.toml").read_bytes())
+    line = ["predict", f"--workdir={workdir}", f"--data={data}"]
+    for out, said in ((workdir / "config.json", "in the work folder"), (root / "new.csv", "which is the input itself")):
+        assert main([*line, f"--out={out}"]) == 2
+        assert said in capsys.readouterr().err
+    trained_here = DataSettings("table", str(root), "train.csv", "schema.toml")
+    for file in (root / "train.csv", root / "schema.toml"):
+        with pytest.raises(ConfigError, match="is the input itself"):
+            _refuse_inputs(file, _trained_on(trained_here, Schema.load(root / "schema.toml")))
+    assert data.read_bytes() == (root / "train.csv").read_bytes() == trained.table.read_bytes()
+    assert json.loads((workdir / "config.json").read_text())
+
+
 def test_evaluate_finds_the_numbers_of_summary_json(trained: "Trained", capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", f"--workdir={trained.workdir}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -223,6 +247,13 @@ def test_evaluate_scores_a_labelled_table(trained: "Trained", tmp_path: Path, ca
     assert found["ensemble"]["accuracy"] == pytest.approx(np.mean(predicted[3:] == frame["route"][3:]))
     assert (found["rows"], found["rows_scored"], found["rows_trained_on"]) == (60, 57, 50)
     assert found["data_report"]["label_unknown"] == 2
+    assert main(["evaluate", *where]) == 0
+    shown = capsys.readouterr().out
+    assert f"data: 2 x label_unknown; first: {data}, row 1, column route, value up" in shown
+    (file,) = trained.workdir.glob("evaluate_rows.csv.report.json")
+    assert str(file) in shown
+    assert [e["value"] for e in json.loads(file.read_text())["entries"]["label_unknown"]] == ["up", "down"]
+    file.unlink()
 
 
 def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.CaptureFixture[str]):
@@ -231,8 +262,6 @@ def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.Captu
 
 
 def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from mmjax.schema import Schema
-
     out = tmp_path / "proposed.toml"
     assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 0
     schema = Schema.load(out)

@@ -5,9 +5,12 @@ shows the traceback.
 """
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
+from mmjax import __version__
 from mmjax.errors import ConfigError, Interrupted, MmjaxError
 from mmjax.train.ahead import leave
 
@@ -23,6 +26,17 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code: 0, 2 for an error a person can mend, 75 for a run to start again."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught
+    except BrokenPipeError:  # `mmjax train --help | head`: head has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        return 128 + signal.SIGPIPE
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -30,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("usage: mmjax COMMAND [options]   (mmjax COMMAND --help)\n")
         print("\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
         return 0 if arguments else 2
+    if arguments[0] in ("--version", "version"):
+        print(f"mmjax {__version__}")
+        return 0
     try:
         if arguments[0] not in COMMANDS:
             raise ConfigError(f"{arguments[0]!r} is not a command; use one of {', '.join(COMMANDS)}.")

@@ -54,6 +54,7 @@ def open_unseen(
     header, _ = open_rows(table, DataReport())
     schema = replace(ensemble.schema, group="", label=ensemble.schema.label if labelled else "")
     schema, lacking = _without_absent(schema, header)
+    schema = replace(schema, ignore=_known(ensemble, schema))
     files = data_sets.find_files(data, schema, table)
     photos = Path(images) if images else files.photos
     if IMAGE not in lacking and not photos.is_dir():
@@ -78,6 +79,7 @@ def open_unseen(
         schema=schema,
         say=say,
     )
+    _report_categories(ensemble, dataset, report)
     if TEXT in lacking:
         words = np.broadcast_to(np.zeros((), np.int32), (len(dataset.table), ensemble.spec.tokens))
         dataset.table = replace(dataset.table, words=words)
@@ -90,6 +92,27 @@ def _settings(data: DataSettings, features: str) -> DataSettings:
     if data.name != "planted" and not Path(data.root or ".").is_dir():
         data = replace(data, root="")
     return replace(data, name="table") if data.name != "planted" and not data.root else data
+
+
+def _known(ensemble: Ensemble, schema: Schema) -> tuple[str, ...]:
+    """Columns not to be told of: those training ignored, and those it used and `schema` does not, such as the label."""
+    trained = ensemble.schema
+    known = dict.fromkeys([*trained.ignore, *trained.roles(), *trained.pattern_columns, ensemble.settings.cv.group])
+    return tuple(c for c in known if c and c not in schema.roles())
+
+
+def _report_categories(ensemble: Ensemble, dataset: Dataset, report: DataReport) -> None:
+    """Tells of every category that none of the folds was trained on; a row of it has none of its column's."""
+    table = dataset.table
+    fitted = [m.encoders.tabular.values for m in ensemble.members if m.encoders.tabular is not None]
+    for c, seen in enumerate(zip(*fitted, strict=True)):
+        known, values = set().union(*seen), table.categories[c]
+        found = np.unique(table.categorical[:, c], return_index=True, return_counts=True)
+        for code, row, count in zip(*found, strict=True):
+            if values[code] not in known:
+                place = {"file": table.path, "row": row, "column": dataset.schema.categorical[c], "value": values[code]}
+                action = f"no category in its {count} row(s): no training row has it"
+                report.add("category_unseen", **place, action=action)
 
 
 def _without_absent(schema: Schema, header: list[str]) -> tuple[Schema, dict[str, str]]:

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmjax import __version__
 from mmjax.cli import main
-from mmjax.commands.config import CONFIGS, read_config
+from mmjax.commands.config import CONFIGS, read_config, read_flags
+from mmjax.commands.predict import _refuse_inputs, _trained_on
 from mmjax.errors import ConfigError
+from mmjax.schema import Schema
+from mmjax.settings import DataSettings
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
@@ -41,6 +49,12 @@ pytestmark = pytest.mark.usefixtures("no_compilation_cache")
         ("reproduce table2 --workdir=x --dataset=petfinder_features", "no photos"),
         ("schema /no/rows.csv", "/no/rows.csv"),
         ("schema pyproject.toml --out=/no/folder/s.toml", "/no/folder"),
+        ("schema pyproject.toml --out=README.md", "is there already; delete it first"),
+        ("schema mmjax", "mmjax: is a folder, not a table"),
+        ("train --config", "--config has no value"),
+        ("train --config --workdir=x", "--config has no value"),
+        ("train --config configs/tabular.py:moon", "moon"),
+        ("inspect --config configs/mmae.py:moon", "'moon' is neither a modality nor a data set"),
         ("inspect", "--config is missing"),
         ("inspect --config=configs/nothing.py", "nothing.py"),
         ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
@@ -74,6 +88,43 @@ def test_a_config_is_read_from_any_working_directory(tmp_path: Path, monkeypatch
         "test", f"{CONFIGS / 'text.py'}:fashion", ["--config.cv.only=(1,)", "--config.cv.folds=3", "--config.cv.folds=4"]
     )
     assert (settings.data.name, settings.cv.only, settings.cv.folds) == ("fashion", (1,), 4)
+
+
+def test_a_config_may_follow_a_space():
+    define = [f"{CONFIGS / 'text.py'}:fashion", "--config.cv.folds=3"]
+    assert read_flags("test", ["--config", *define], lambda _: None, "")[0] == read_config("test", define[0], define[1:])
+
+
+@pytest.mark.parametrize(
+    ("variant", "modalities", "name"),
+    [
+        ("", ("tabular", "text", "image"), "planted"),
+        (":table", ("tabular", "text", "image"), "table"),
+        (":petfinder+grouped", ("tabular", "text", "image"), "petfinder"),
+        (":image+tabular", ("tabular", "image"), "planted"),
+        (":image,fashion", ("image",), "fashion"),
+    ],
+)
+def test_an_autoencoder_of_a_data_set_as_other_configs_name_it(variant: str, modalities: tuple[str, ...], name: str):
+    settings = read_config("test", f"{CONFIGS / 'mmae.py'}{variant}")
+    assert (settings.model.modalities, settings.data.name) == (modalities, name)
+
+
+def test_the_version_and_the_module(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mmjax {__version__}\n"
+    shown = subprocess.run([sys.executable, "-m", "mmjax", "--version"], cwd=CONFIGS.parent, capture_output=True, check=True)
+    assert shown.stdout.decode() == f"mmjax {__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    """`train.py --help | head`: the pipe is closed before the help is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = [sys.executable, "train.py", "--help"]
+    done = subprocess.run(line, cwd=CONFIGS.parent, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize(
@@ -138,6 +189,27 @@ def test_predict_leaves_the_old_output_alone_when_it_fails(trained: "Trained", t
     assert out.read_text() == "old"
 
 
+def test_predict_writes_over_nothing_that_is_read(
+    trained: "Trained", copy_of: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The work folder's files, the training table, and the input under the report's name are left as they are."""
+    workdir, root = copy_of(trained.workdir), tmp_path / "root"
+    root.mkdir()
+    data = root / "new.csv.report.json"
+    for file in (root / "train.csv", root / "schema.toml", data):
+        file.write_bytes((trained.table if file != root / "schema.toml" else workdir / "schema.toml").read_bytes())
+    line = ["predict", f"--workdir={workdir}", f"--data={data}"]
+    for out, said in ((workdir / "config.json", "in the work folder"), (root / "new.csv", "which is the input itself")):
+        assert main([*line, f"--out={out}"]) == 2
+        assert said in capsys.readouterr().err
+    trained_here = DataSettings("table", str(root), "train.csv", "schema.toml")
+    for file in (root / "train.csv", root / "schema.toml"):
+        with pytest.raises(ConfigError, match="is the input itself"):
+            _refuse_inputs(file, _trained_on(trained_here, Schema.load(root / "schema.toml")))
+    assert data.read_bytes() == (root / "train.csv").read_bytes() == trained.table.read_bytes()
+    assert json.loads((workdir / "config.json").read_text())
+
+
 def test_evaluate_finds_the_numbers_of_summary_json(trained: "Trained", capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", f"--workdir={trained.workdir}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -175,6 +247,13 @@ def test_evaluate_scores_a_labelled_table(trained: "Trained", tmp_path: Path, ca
     assert found["ensemble"]["accuracy"] == pytest.approx(np.mean(predicted[3:] == frame["route"][3:]))
     assert (found["rows"], found["rows_scored"], found["rows_trained_on"]) == (60, 57, 50)
     assert found["data_report"]["label_unknown"] == 2
+    assert main(["evaluate", *where]) == 0
+    shown = capsys.readouterr().out
+    assert f"data: 2 x label_unknown; first: {data}, row 1, column route, value up" in shown
+    (file,) = trained.workdir.glob("evaluate_rows.csv.report.json")
+    assert str(file) in shown
+    assert [e["value"] for e in json.loads(file.read_text())["entries"]["label_unknown"]] == ["up", "down"]
+    file.unlink()
 
 
 def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.CaptureFixture[str]):
@@ -183,8 +262,6 @@ def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.Captu
 
 
 def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from mmjax.schema import Schema
-
     out = tmp_path / "proposed.toml"
     assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 0
     schema = Schema.load(out)
@@ -192,3 +269,9 @@ def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Pat
     assert {"mass", "age"} <= set(schema.continuous)
     shown = capsys.readouterr().out
     assert all(column in shown for column in ("parcel", "material", "photo"))
+    assert "No label yet" not in shown
+    out.write_text("edited by hand")
+    assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 2
+    assert out.read_text() == "edited by hand"
+    assert main(["schema", str(trained.table)]) == 0
+    assert "No label yet: add --label=COLUMN" in capsys.readouterr().out

@@ -74,6 +74,39 @@ def test_what_is_missing_is_named(settings: dict, error: type, message: str):
         open_dataset(DataSettings(**settings), ("tabular",))
 
 
+def own_photos(tmp_path: Path, names: list[str], schema: str = 'label = "y"\n') -> DataSettings:
+    rows = "\n".join(f"{i},{name},{'ab'[i % 2]}" for i, name in enumerate(names))
+    (tmp_path / "rows.csv").write_text(f"id,photo,y\n{rows}\n")
+    (tmp_path / "schema.toml").write_text(f'id = "id"\nimage = "photo"\n{schema}')
+    (tmp_path / "photos").mkdir(exist_ok=True)
+    return DataSettings("table", str(tmp_path), "rows.csv", "schema.toml", image_size=8, cache=str(tmp_path / "cache"))
+
+
+def test_a_model_of_photos_needs_one(tmp_path: Path):
+    """A forgotten folder must not train on black pictures; where photos are only predicted from, none is needed."""
+    data = own_photos(tmp_path, ["a.jpg", "", "b.jpg", "c.jpg"])
+    with pytest.raises(DataError, match="none of the 3 photos named in column photo was found there; set --config.data.images"):
+        open_dataset(data, ("image",))
+    assert not list((tmp_path / "cache").glob("images*"))
+    (tmp_path / "photos" / "a.jpg").write_text("no picture")
+    data = replace(data, images="photos")
+    with pytest.raises(DataError, match="photos/: none of the 3 photos named in column photo can be read"):
+        open_dataset(data, ("image",))
+    assert open_dataset(data, ("image",), table=tmp_path / "rows.csv").present("image").sum() == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "b.jpg")
+    assert open_dataset(data, ("image",)).present("image").tolist() == [False, False, True, False]
+    with pytest.raises(DataError, match="no row has a photo named in column photo"):
+        open_dataset(own_photos(tmp_path, ["", "", ""]), ("image",))
+
+
+def test_a_schema_without_a_label_trains_an_autoencoder_alone(tmp_path: Path):
+    data = own_photos(tmp_path, ["a.jpg"] * 4, schema="")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    with pytest.raises(SchemaError, match='schema.toml: names no label; add label = "COLUMN"'):
+        open_dataset(data, ("image",))
+    assert len(open_dataset(data, ("image",), require_label=False).table) == 4
+
+
 def test_image_paths_may_not_leave_the_folder(tmp_path: Path):
     """.., absolute paths, links out of the folder and addresses: the row stays, its photo is absent."""
     photos = tmp_path / "photos"

@@ -87,12 +87,36 @@ def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "T
         return frame.drop(columns=["route", "sender"]).head(8)
 
     dataset, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
+    entry = {"row": 1, "column": "material", "value": "unobtainium"}
+    (told,) = report.entries("category_unseen")
+    assert told.items() >= entry.items()
     predictions = ensemble.predict(dataset)
     assert list(dataset.table.ids) == [f"P{i:06d}" for i in range(8)]
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1.0, atol=1e-6)
     assert predictions.attention[1, 1] == 0
     assert (predictions.attention[2:4, 2] == 0).all()
     assert {"image_missing", "image_path", "number_unreadable"} <= report.counts().keys()
+
+
+def test_a_category_unseen_in_training_is_told_with_its_rows(trained: "Trained", ensemble: Ensemble, tmp_path: Path):
+    """Once a value; what any fold was trained on is known. Breaks if rows, not values, are listed, or a fold is left out."""
+
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[[4, 9, 11], "material"] = "unobtainium"
+        return frame
+
+    _, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
+    told = [(e["row"], e["column"], e["value"], e["action"]) for e in report.entries("category_unseen")]
+    assert told == [(5, "material", "unobtainium", "no category in its 3 row(s): no training row has it")]
+    assert opened(ensemble, trained.table)[1].counts() == {}
+
+
+def test_known_columns_are_not_called_unused(trained: "Trained", ensemble: Ensemble, tmp_path: Path):
+    """The label and the group are training's own; a column it never had is told, without advice about the schema."""
+    table = changed(trained, tmp_path, lambda f: f.assign(colour="red").head(5))
+    _, report = opened(ensemble, table, images=str(trained.photos))
+    told = [(e["column"], e["action"]) for e in report.entries("column_unused")]
+    assert told == [("colour", "not read; the model was trained without it")]
 
 
 @pytest.mark.parametrize(("column", "modality"), [("note", 1), ("photo", 2)])

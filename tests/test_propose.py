@@ -55,7 +55,51 @@ def test_numbers_with_a_few_words_among_them(tmp_path: Path):
     size[7] = "unknown"
     schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(300)], size=size, y=list("ab") * 150)
     assert schema.continuous == ("size",)
-    assert "1 values are no numbers" in found["size"][1]
+    assert "299 of 300 values are numbers; 'unknown' (row 8) is not and would be missing" in found["size"][1]
+
+
+def test_missing_numbers_are_missing_in_a_small_table(tmp_path: Path):
+    """'NA' and the like are no words: the column is one of numbers, and the reason does not say otherwise."""
+    weight = [f"{i / 7:.2f}" for i in range(300)]
+    weight[3:60:3] = ["NA", "n/a", "", "None", "NULL"] * 3 + ["NaN"] * 4
+    schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(300)], weight=weight, y=list("ab") * 150)
+    assert schema.continuous == ("weight",)
+    assert found["weight"][1] == "281 different numbers from 0 to 42.71"
+
+
+def test_numbers_and_words_mixed_are_told_with_the_first_word(tmp_path: Path):
+    """Many different numbers stay numbers; a few sizes, some of them words, stay categories."""
+    weight = [f"{i}.5" for i in range(268)]
+    weight[6:22] = ["x"] * 16
+    size = [("XL" if i % 15 == 4 else str(36 + i % 9)) for i in range(268)]
+    schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(268)], weight=weight, size=size, y=list("ab") * 134)
+    assert (schema.continuous, schema.categorical) == (("weight",), ("size",))
+    assert "252 of 268 values are numbers; 'x' (row 7) is not" in found["weight"][1]
+    assert found["size"][1] == "10 different values; 250 of 268 values are numbers; 'XL' (row 5) is not"
+
+
+def test_a_small_table_has_texts_and_dates_too(tmp_path: Path):
+    """What is few is few for the rows: breaks if a text or date of each row's own becomes a category of 300 values."""
+    schema, found = proposed(
+        tmp_path,
+        k=[f"k{i}" for i in range(300)],
+        note=[f"a kind dog that likes walk {i}" if i else "none" for i in range(300)],
+        day=[f"2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(300)],
+        seen=[f"{1 + i % 28}.{1 + i % 12}.2024" for i in range(300)],
+        kind=[f"kind {i % 13} of them" for i in range(300)],
+        y=list("ab") * 150,
+    )
+    assert (schema.id, schema.text, schema.categorical) == ("k", "note", ("kind",))
+    assert schema.ignore == ("day", "seen")
+    assert found["day"][1].startswith("84 different dates")
+    assert found["kind"][1] == "13 different values that are no numbers"
+
+
+def test_a_column_of_one_value_says_which_rows_lack_it(tmp_path: Path):
+    columns = {"k": [f"k{i}" for i in range(60)], "some": ["yes", ""] * 30, "none": ["NA", ""] * 30, "y": list("ab") * 30}
+    schema, found = proposed(tmp_path, **columns)
+    assert schema.ignore == ("some", "none")
+    assert (found["some"][1], found["none"][1]) == ("no other value than 'yes'", "no row has a value")
 
 
 def test_a_column_that_gives_the_label_away_is_pointed_out(tmp_path: Path):

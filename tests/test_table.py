@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fuzz_targets import GOOD, SCHEMA, fuzz_table, table_mutants
 
+from mmjax.data.csv_rows import open_rows
 from mmjax.data.report import DataReport
 from mmjax.data.table import Table, read_table
 from mmjax.errors import DataError, SchemaError
@@ -219,6 +220,15 @@ def test_utf16_without_a_mark(tmp_path: Path):
 def test_another_separator_is_named(tmp_path: Path):
     with pytest.raises(DataError, match="separated by ';', not by commas"):
         read(tmp_path, GOOD.replace(",", ";"))
+
+
+@pytest.mark.parametrize(
+    "start", [b"\xff\xd8\xff\xe0\0\x10JFIF\0", b"PK\x03\x04\x14\0", b"PAR1\x15\x04", b"RIFF\x01\x02\0\0WEBPVP8 "]
+)
+def test_a_picture_or_a_spreadsheet_is_no_table(tmp_path: Path, start: bytes):
+    (tmp_path / "rows.csv").write_bytes(start + bytes(range(256)) * 9)
+    with pytest.raises(DataError, match="rows.csv: is no text table"):
+        open_rows(tmp_path / "rows.csv", DataReport())
 
 
 def test_the_report_shows_no_raw_control_character(tmp_path: Path):

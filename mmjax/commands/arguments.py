@@ -52,6 +52,8 @@ def existing_file(path: str, what: str) -> Path:
       ConfigError: it is not there, or a folder.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ConfigError(f"{path}: is a folder, not a {what}; name the file in it.")
     if not file.is_file():
         raise ConfigError(f"{path}: there is no such {what}; check the path.")
     return file

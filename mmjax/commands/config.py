@@ -34,6 +34,7 @@ def read_flags(
       ConfigError: no config, a file that is not one, an unknown flag or key, or a value of the wrong type.
     """
     values = flags.FlagValues()
+    arguments = joined(arguments)
     # ml_collections wants the file before what changes its values; a person may type them in any order.
     arguments = sorted(arguments, key=lambda a: not a.startswith("--config="))
     line = [command, *arguments]
@@ -81,6 +82,17 @@ def read_config(command: str, config: str, overrides: Sequence[str] = ()) -> Set
     return read_flags(command, [f"--config={config}", *overrides], lambda _: None, f"mmjax {command} --help")[0]
 
 
+def joined(arguments: Sequence[str]) -> list[str]:
+    """The command line with `--config FILE` as the one argument `--config=FILE`."""
+    out: list[str] = []
+    for argument in arguments:
+        if out and out[-1] == "--config" and not argument.startswith("-"):
+            out[-1] = f"--config={argument}"
+        else:
+            out.append(argument)
+    return out
+
+
 def _named_file(arguments: Sequence[str]) -> str:
     return next((a.partition("=")[2] for a in arguments if a.startswith("--config=")), "the config file")
 
@@ -89,6 +101,8 @@ def _check_names(command: str, arguments: Sequence[str]) -> None:
     """Says what ml_collections says less plainly: a config file that is not there, a key that no setting has."""
     for argument in arguments:
         name, _, value = argument.partition("=")
+        if argument == "--config":
+            raise ConfigError(f"mmjax {command}: --config has no value; write --config=FILE.py[:variant].")
         if name == "--config":
             file = Path(f"{value.rpartition('.py')[0]}.py")
             if not file.is_file():

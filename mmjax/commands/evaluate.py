@@ -13,6 +13,7 @@ from mmjax.commands.arguments import Parser, existing_file
 from mmjax.errors import ConfigError, WorkdirError
 
 if TYPE_CHECKING:  # jax is imported late
+    from mmjax.data.report import DataReport
     from mmjax.ensemble import Ensemble
 
 TOLERANCE = 1e-6
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         existing_file(args.data, "table")
     elif args.images or args.features:
         parser.error("--images and --features belong to a table: name it with --data")
+    from mmjax.data.report import DataReport  # noqa: PLC0415
     from mmjax.ensemble import Ensemble, load_settings  # noqa: PLC0415 - jax is imported once the arguments are known to be right
     from mmjax.train import runtime  # noqa: PLC0415
 
@@ -45,11 +47,16 @@ def main(arguments: Sequence[str]) -> int:
     if args.root:
         data = replace(ensemble.settings.data, root=args.root)
         ensemble.settings = replace(ensemble.settings, data=data)
-    found = _score(ensemble, args) if args.data else _again(ensemble, Path(args.workdir))
+    report = DataReport()
+    found = _score(ensemble, args, report) if args.data else _again(ensemble, Path(args.workdir))
     if args.json:
         print(json.dumps(found))
     else:
-        _print(found)
+        _print(found, report.summary_lines())
+    if args.data:
+        report.write(_report_of(args))
+        if not args.json:
+            print(f"What was wrong with the rows: {_report_of(args)}")
     return 0 if found.get("equal", True) else 1
 
 
@@ -96,15 +103,13 @@ def _equal(value: float, recorded: object) -> bool:
     return isinstance(recorded, int | float) and abs(value - recorded) <= TOLERANCE
 
 
-def _score(ensemble: "Ensemble", args: Any) -> dict[str, Any]:
+def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, Any]:
     """A labelled table by the mean of the folds, and by each fold alone."""
     import numpy as np  # noqa: PLC0415
 
-    from mmjax.data.report import DataReport  # noqa: PLC0415
     from mmjax.train import metrics  # noqa: PLC0415
     from mmjax.unseen import open_unseen  # noqa: PLC0415
 
-    report = DataReport()
     dataset = open_unseen(ensemble, Path(args.data), report, images=args.images, features=args.features, labelled=True)
     label_N = dataset.label
     predictions = ensemble.predict(dataset)
@@ -121,7 +126,12 @@ def _score(ensemble: "Ensemble", args: Any) -> dict[str, Any]:
         "by_fold": by_fold,
         **metrics.summarise(list(by_fold.values())),
         "data_report": report.counts(),
+        "data_report_file": str(_report_of(args)),
     }
+
+
+def _report_of(args: Any) -> Path:
+    return Path(args.workdir) / f"evaluate_{Path(args.data).name}.report.json"
 
 
 def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
@@ -135,7 +145,7 @@ def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
     return sum(str(name) in trained for name in ids)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], report_lines: Sequence[str]) -> None:
     from mmjax.train import metrics  # noqa: PLC0415
     from mmjax.train.results import CLOSING  # noqa: PLC0415
 
@@ -157,8 +167,8 @@ def _print(found: dict[str, Any]) -> None:
         console.print(f"{left} rows have no label among the model's classes and are not scored.", soft_wrap=True)
     if seen := found.get("rows_trained_on"):
         console.print(f"{seen} rows have the id of a training row: the folds have seen their labels.", soft_wrap=True)
-    for kind, count in found.get("data_report", {}).items():
-        console.print(f"data: {count} x {kind}", soft_wrap=True)
+    for line in report_lines:
+        print(line)  # rich would take a value in brackets for a style
     if found.get("equal") is True:
         console.print("Equal to summary.json.")
     elif found.get("equal") is False:

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from mmjax.commands.arguments import Parser, existing_file
 from mmjax.data.atomic import sync_folder, write_error, write_text
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, MmjaxError
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.ensemble import Ensemble, Predictions
+    from mmjax.schema import Schema
+    from mmjax.settings import DataSettings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,8 +30,11 @@ def main(arguments: Sequence[str]) -> int:
     data, out = existing_file(args.data, "table"), Path(args.out)
     if not out.parent.is_dir():
         raise ConfigError(f"mmjax predict: --out={out}: there is no folder {out.parent}; make it first.")
-    if out.is_dir() or (out.exists() and out.samefile(data)):
-        raise ConfigError(f"mmjax predict: --out={out}: is {'a folder' if out.is_dir() else 'the input itself'}; name another.")
+    if out.is_dir():
+        raise ConfigError(f"mmjax predict: --out={out}: is a folder; name a file in it.")
+    if out.resolve().is_relative_to(Path(args.workdir).resolve()):
+        raise ConfigError(f"mmjax predict: --out={out}: is in the work folder, whose files are training's; name another.")
+    _refuse_inputs(out, [data, Path(args.features)])
     # jax is imported once the arguments are known to be right
     from mmjax.data.report import DataReport  # noqa: PLC0415
     from mmjax.ensemble import Ensemble, load_settings  # noqa: PLC0415
@@ -37,8 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     from mmjax.train.log import Progress  # noqa: PLC0415
     from mmjax.unseen import open_unseen  # noqa: PLC0415
 
-    runtime.set_up(load_settings(Path(args.workdir)))
+    settings = load_settings(Path(args.workdir))
+    runtime.set_up(settings)
     ensemble = Ensemble.load(args.workdir)
+    _refuse_inputs(out, _trained_on(settings.data, ensemble.schema))
     report = DataReport()
     dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.say)
     for line in report.summary_lines():
@@ -54,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     folds = [member.number for member in ensemble.members]
     about = {"rows": len(ids), "folds": folds, "classes": ensemble.spec.classes, "modalities": ensemble.spec.modalities}
     text = json.dumps(about | report.to_dict(), indent=1, ensure_ascii=False)
-    write_text(out.with_name(f"{out.name}.report.json"), f"{text}\n")
-    runtime.say(f"Written: {len(ids)} rows in {out}, what was wrong with them in {out.name}.report.json")
+    write_text(_report_of(out), f"{text}\n")
+    runtime.say(f"Written: {len(ids)} rows in {out}, what was wrong with them in {_report_of(out).name}")
     return 0
 
 
@@ -67,6 +74,33 @@ def _parser() -> Parser:
     parser.add_argument("--images", default="", help="folder of the rows' photos; as in training if left out")
     parser.add_argument("--features", default="", help=".npz of the rows' image vectors; as in training if left out")
     return parser
+
+
+def _report_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.report.json")
+
+
+def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
+    """Neither OUT nor the report beside it may take the place of a file that is read."""
+    for target in (out, _report_of(out)):
+        for file in inputs:
+            if target.exists() and file.is_file() and target.samefile(file):
+                what = "the input itself" if target is out else f"written with {target.name}, which is the input itself"
+                raise ConfigError(f"mmjax predict: --out={out}: is {what} ({file}); name another.")
+
+
+def _trained_on(data: "DataSettings", schema: "Schema") -> list[Path]:
+    """Files the model was trained on, as far as they are still there; planted data can be made again."""
+    if data.name == "planted":
+        return []
+    from mmjax.data.dataset import find_files  # noqa: PLC0415
+
+    named = [name for name in (data.schema, data.vectors) if name]
+    found = [folder / name for name in named for folder in (Path(), Path(data.root))]
+    with suppress(MmjaxError):  # the data set has gone
+        files = find_files(data, schema, None)
+        found += [files.table, files.features]
+    return found
 
 
 def _write(out: Path, ids: np.ndarray, ensemble: "Ensemble", predictions: "Predictions") -> None:

@@ -26,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(args.out) if args.out else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise ConfigError(f"mmjax schema: --out={out}: {'is a folder' if out.is_dir() else 'its folder is not there'}.")
+    if out is not None and out.exists():  # it may have been edited by hand
+        raise ConfigError(f"mmjax schema: --out={out}: is there already; delete it first, or name another file.")
     from mmjax.data.propose import propose_schema  # noqa: PLC0415 - pandas or numpy are not needed to refuse an argument
 
     schema, reasons = propose_schema(file, label=args.label)
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     for column, role, why in reasons:
         table.add_row(column, role or "-", why)
     console.print(table)
+    if not schema.label:
+        print("No label yet: add --label=COLUMN, the column to predict; a classifier cannot be trained without.")
     if out is None:
         print(schema.dumps(), end="")
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from mmjax.commands.config import read_flags
+from mmjax.commands.config import joined, read_flags
 
 USAGE = "mmjax train --config=configs/X.py[:variant] --workdir=DIR [--config.key=value]"
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         flags.DEFINE_integer("process", -1, f"{several}which one this is, from 0", flag_values=values)
 
     settings, values = read_flags("train", arguments, define, USAGE)
-    named = next((a.split("=", 1)[1] for a in arguments if a.startswith("--config=")), "run")
+    named = next((a.split("=", 1)[1] for a in joined(arguments) if a.startswith("--config=")), "run")
     workdir = values["workdir"].value or str(Path("runs") / Path(named.split(":")[0]).stem)
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
     from mmjax.train import crossval, processes, runtime  # noqa: PLC0415

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ _MARKS = (  # the four bytes before the two they begin with
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_NO_TEXT = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|PK\x03\x04|\xd0\xcf\x11\xe0|%PDF-|\x1f\x8b|PAR1\x15|\x7fELF",
+    re.DOTALL,
+)
+"""How pictures, spreadsheets, archives, Parquet files and programs begin; a text may hold any character."""
 _LONGEST_ROW = 64 << 20
 """Characters of a row of several lines; a quote open for longer is one that was never closed."""
 
@@ -124,6 +130,8 @@ def _encoding(path: Path, report: DataReport) -> str:
     try:
         with path.open("rb") as handle:
             start = handle.read(4096)
+            if _NO_TEXT.match(start):
+                raise DataError(f"{path}: is no text table but a picture, spreadsheet or archive; save it as comma-separated.")
             marked = next((name for mark, name in _MARKS if start.startswith(mark)), "")
             if not marked and (marked := _unmarked(start)):
                 report.add("encoding", file=str(path), action=f"read as {marked}, which it looks like; it has no mark")

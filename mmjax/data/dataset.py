@@ -16,7 +16,7 @@ from mmjax.data.planted import TABLE as PLANTED_TABLE
 from mmjax.data.planted import planted_name, write_planted
 from mmjax.data.report import DataReport
 from mmjax.data.table import Table, read_table
-from mmjax.errors import ConfigError, DataError
+from mmjax.errors import ConfigError, DataError, SchemaError
 from mmjax.schema import Schema
 from mmjax.settings import DataSettings
 
@@ -132,6 +132,8 @@ def open_dataset(
         )
     wanted = {*modalities, data.rows_with}
     files = find_files(data, schema, table)
+    if require_label and not files.schema.label and table is None:
+        raise SchemaError(f'{data.schema or "the schema"}: names no label; add label = "COLUMN", the column to predict.')
     photos = Path(images) if images else files.photos
     if group == "schema":
         group = files.schema.group
@@ -150,7 +152,8 @@ def open_dataset(
     )
     dataset = Dataset(data.name, files.schema, columns, None, None, None, report)
     if IMAGE in wanted:
-        dataset.image_store = _open_photos(data, files.schema, columns, photos, report, progress, say)
+        required = IMAGE in modalities and table is None  # rows to predict may all lack a photo
+        dataset.image_store = _open_photos(data, files.schema, columns, photos, report, progress, say, required=required)
     if IMAGE_FEATURES in wanted:
         if not files.features.is_file():
             raise DataError(f"{files.features}: there are no image features; set config.data.image_features to the .npz file.")
@@ -173,6 +176,8 @@ def _open_photos(
     report: DataReport,
     progress: Callable[[int, int], None] | None,
     say: Say | None,
+    *,
+    required: bool,
 ) -> ImageStore:
     if not schema.image and not schema.image_pattern:
         raise DataError(
@@ -187,7 +192,14 @@ def _open_photos(
         say(f"photos: {photos} at {data.image_size} x {data.image_size}")
     column = schema.image or schema.image_pattern
     return open_image_store(
-        table.image.tolist(), photos, data.image_size, cache_dir(data), report, column=column, progress=progress
+        table.image.tolist(),
+        photos,
+        data.image_size,
+        cache_dir(data),
+        report,
+        column=column,
+        required=required,
+        progress=progress,
     )
 
 

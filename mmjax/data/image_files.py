@@ -4,7 +4,7 @@ import errno
 import hashlib
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -53,6 +53,27 @@ def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: Dat
             place = {"file": photo.name, "row": row, "column": column or None, "value": photo.name}
             report.add(kind, **place, action=f"photo treated as absent: {why}")
     return photos
+
+
+def require_one(has_N: Iterable[bool], names: Sequence[str], image_dir: Path, column: str, what: str) -> None:
+    """A model that reads photos learns nothing from them where no row has one.
+
+    Args:
+      has_N: whether each row has its photo.
+      names: as the table has them, '' for none.
+      image_dir: folder they were looked for in.
+      column: they are named in, or the pattern they are made from.
+      what: has not happened to any, such as 'was found'.
+
+    Raises:
+      DataError: no row has one.
+    """
+    if any(has_N):
+        return
+    named = sum(map(bool, names))
+    place = f"made by {column}" if "{" in column else f"named in column {column}"
+    why = f"none of the {named} photos {place} {what}" if named else f"no row has a photo {place}"
+    raise DataError(f"{image_dir}/: {why}; set --config.data.images=DIR or drop 'image' from config.model.modalities.")
 
 
 def _look(name: str, root: Path) -> PhotoFile:

@@ -23,7 +23,7 @@ from jaxtyping import Bool, UInt8
 
 from mmjax.data.atomic import folder_lock, sync_folder, write_error, write_text
 from mmjax.data.image_decode import decode_bytes, quiet, read_photo, reusing_memory
-from mmjax.data.image_files import PhotoFile, find_photos
+from mmjax.data.image_files import PhotoFile, find_photos, require_one
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 
@@ -62,6 +62,7 @@ def open_image_store(
     report: DataReport,
     *,
     column: str = "",
+    required: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ImageStore:
@@ -75,15 +76,19 @@ def open_image_store(
       report: told of every photo that is missing ('image_missing'), outside the folder ('image_path') or
         undecodable ('image_broken'); the row stays and its photo is absent.
       column: the names are from, for the report.
+      required: at least one row must have a photo.
       workers: threads; None: one a usable core.
       progress: called with (rows done, N) while building.
 
     Raises:
-      DataError: `image_dir` is no folder, a photo changed while it was read, or the report is strict.
+      DataError: `image_dir` is no folder, a photo changed while it was read, no row has one though one is required, or the
+        report is strict.
       WorkdirError: the disk is full or `cache_dir` cannot be written.
     """
     workers = workers or min(len(os.sched_getaffinity(0)), 32)
     photos = find_photos(names, Path(image_dir), workers, report, column)
+    if required:  # before an array of zeros is written
+        require_one((photo.digest != "" for photo in photos), names, image_dir, column, "was found there")
     key = _key(photos, size)
     folder = Path(cache_dir) / f"images-{size}-{key[:16]}"
     # Whole stores never change, so a finished one needs no lock.
@@ -101,6 +106,8 @@ def open_image_store(
         report.add("image_broken", **place, action=f"photo treated as absent: it {reason}")
     present_N = np.array([photo.digest != "" for photo in photos], bool)
     present_N[[row for row, _ in broken]] = False
+    if required:
+        require_one(present_N, names, image_dir, column, "can be read")
     return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder)
 
 

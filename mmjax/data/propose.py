@@ -1,11 +1,13 @@
 """Proposes a schema for a table: a role for every column, and why."""
 
 import math
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mmjax.data.columns import MISSING
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError, SchemaError
@@ -14,7 +16,10 @@ from mmjax.schema import Schema, listed
 MOST_ROWS = 100_000
 """Rows looked at."""
 _IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
-_FEW, _MANY_WORDS, _REPEATED, _GIVEN_AWAY = 400, 3.0, 0.9, 0.999
+_FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
+_MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
+_NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
 
 def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
@@ -58,46 +63,77 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
 
 
 def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
-    present = [v for v in values if v]
-    distinct = set(present)
-    rows, kinds = len(present), len(distinct)
+    present = [v for v in values if v.lower() not in MISSING]
+    kinds, words = len(set(present)), _mean_words(present)
     if name == label:
         return "label", f"asked for; {kinds} classes"
-    if kinds <= 1:
-        return "", "the same value in every row says nothing"
+    if constant := _constant(values):
+        return "", constant
     if _share(present, _is_image) > 0.9:
         return "image", "its values are paths of image files"
-    words = sum(len(v.split()) for v in present[:2000]) / len(present[:2000])
+    if _share(present, _is_date) > 0.9:
+        return "", f"{kinds} different dates, which no column reads: make numbers of them, such as the month"
     numeric = _share(present, _is_number)
-    if kinds == rows and ((words < 2 and numeric < 1) or name.lower() in ("id", "key", "index")):
-        return "id", f"{rows} rows, all different, one word each"
-    if kinds == rows and numeric == 1 and all(v.isdigit() for v in present[:2000]) and name.lower().endswith("id"):
-        return "id", f"{rows} rows, all different whole numbers, and its name ends in id"
-    if words >= _MANY_WORDS and kinds > _FEW:
+    if kinds == len(values) and (why := _id_reason(name, present, words, numeric)):
+        return "id", f"{kinds} rows, all different{why}"
+    if words >= _MANY_WORDS and not _few(present):
         return "text", f"{kinds} different values of {words:.0f} words on average"
-    if numeric > 0.98:
-        return _number_role(name, present, distinct)
-    if kinds <= _FEW:
-        return "categorical", f"{kinds} different values that are no numbers"
-    if kinds < _REPEATED * rows and words < 2:
+    if numeric > _NUMERIC or (numeric >= _MOSTLY_NUMERIC and not _few(present)):
+        return _number_role(name, values, present)
+    mixed = f"; {_not_numbers(values, present)}" if numeric >= _MIXED else ""
+    if _few(filled := [v for v in values if v]):  # 'none' is a category like any other
+        return "categorical", f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
+    rows = len(present)
+    if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
         return "group", f"{kinds} different names in {rows} rows: rows of one name may belong together, as a seller's do"
-    return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text"
+    return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text{mixed}"
 
 
-def _number_role(name: str, present: list[str], distinct: set[str]) -> tuple[str, str]:
+def _constant(values: list[str]) -> str:
+    """Why the column says nothing, or ''."""
+    filled = [v for v in values if v]
+    if all(v.lower() in MISSING for v in filled):
+        return "no row has a value"
+    if len(set(filled)) > 1:
+        return ""
+    return "the same value in every row says nothing" if filled == values else f"no other value than {filled[0][:40]!r}"
+
+
+def _id_reason(name: str, present: list[str], words: float, numeric: float) -> str:
+    """What speaks for names of rows in a column that is different in every row, or ''."""
+    if name.lower() in ("id", "key", "index") or (words < 2 and numeric < 0.5):  # a name in hexadecimal can be all digits
+        return ", one word each"
+    whole = name.lower().endswith("id") and all(v.isdigit() for v in present)
+    return " whole numbers, and its name ends in id" if whole else ""
+
+
+def _few(present: list[str]) -> bool:
+    """Values that come again often enough to be learnt one by one."""
+    kinds = len(set(present))
+    return kinds <= _FEW and kinds <= _FEW_SHARE * len(present)
+
+
+def _number_role(name: str, values: list[str], present: list[str]) -> tuple[str, str]:
+    distinct = set(present)
     numbers = {v: float(v) for v in distinct if _is_number(v)}
     kinds = len(distinct)
     whole = all(n.is_integer() for n in numbers.values())
     low, high = min(numbers.values()), max(numbers.values())
-    odd = f"; {kinds - len(numbers)} values are no numbers and would be missing" if kinds > len(numbers) else ""
+    odd = f"; {_not_numbers(values, present)} and would be missing" if kinds > len(numbers) else ""
+    few = _few(present)
     present = [v for v in present if v in numbers]
     coded = name.lower().endswith(("id", "code", "type", "state")) or name[-1:].isdigit()
-    if whole and kinds <= _FEW and (coded or (kinds <= 10 and not _counts(low, high, kinds, present))):
-        return (
-            "categorical",
-            f"{kinds} whole numbers, which look like codes (make it continuous if their order means something)",
-        )
+    if whole and few and (coded or (kinds <= 10 and not _counts(low, high, kinds, present))):
+        why = f"{len(numbers)} whole numbers, which look like codes (make it continuous if their order means something)"
+        return "categorical", why + (f"; {_not_numbers(values, present)}" if odd else "")
     return "continuous", f"{len(numbers)} different numbers from {low:g} to {high:g}{odd}"
+
+
+def _not_numbers(values: list[str], present: list[str]) -> str:
+    """How many values are numbers, and the first that is none."""
+    row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not _is_number(v))
+    numbers = sum(map(_is_number, present))
+    return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
 
 
 def _leak(role: str, values: list[str], labels: list[str]) -> str:
@@ -144,6 +180,14 @@ def _is_number(value: str) -> bool:
         return "_" not in value and math.isfinite(float(value))
     except ValueError:
         return False
+
+
+def _mean_words(present: list[str]) -> float:
+    return sum(len(v.split()) for v in present[:2000]) / max(len(present[:2000]), 1)
+
+
+def _is_date(value: str) -> bool:
+    return _DATE.fullmatch(value) is not None
 
 
 def _is_image(value: str) -> bool:

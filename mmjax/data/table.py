@@ -91,8 +91,8 @@ def read_table(
         raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {listed(header)}.")
     for name in schema.unused(header):
         if name and name != group:
-            action = "not read; name it in the schema's ignore list if that is meant"
-            report.add("column_unused", file=str(path), column=name, action=action)
+            advice = "the model was trained without it" if classes else "name it in the schema's ignore list if that is meant"
+            report.add("column_unused", file=str(path), column=name, action=f"not read; {advice}")
     reader = _Reader(path, schema, header, text_length, report, group, cache_dir if path.stat().st_size > _LARGE else None)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):

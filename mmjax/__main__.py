@@ -1,0 +1,8 @@
+"""`python -m mmjax`: the command line."""
+
+import sys
+
+from mmjax.cli import entry
+
+if __name__ == "__main__":
+    sys.exit(entry())

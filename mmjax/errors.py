@@ -35,6 +35,14 @@ class NonFiniteError(MmjaxError):
 
 
 class Interrupted(MmjaxError):
-    """SIGTERM or SIGINT arrived; the state was saved and the same command goes on from there."""
+    """SIGTERM or SIGINT arrived; the same command goes on from what was saved.
+
+    Attributes:
+      saved: the message says where a checkpoint was just written; of several, this is the one to show.
+    """
 
     exit_code = 75  # EX_TEMPFAIL: try the same command again
+
+    def __init__(self, message: str, *, saved: bool = False):
+        super().__init__(message)
+        self.saved = saved

@@ -131,6 +131,30 @@ def test_a_signal_waits_for_what_is_left():
     assert done == [0]
 
 
+@pytest.mark.parametrize("width", [1, 2])
+def test_of_several_interruptions_the_one_that_saved_is_shown(width):
+    """Fold 0 waits for a program to predict with while fold 1, many epochs on, saves a checkpoint and says where."""
+    training = threading.Event()
+
+    def waits(stop):
+        del stop
+
+        def rest():
+            training.wait(10)
+            raise Interrupted("while what trained models predict with was compiled")
+
+        return rest
+
+    def trains(stop):
+        training.set()
+        while not stop():
+            time.sleep(0.001)
+        raise Interrupted("saved in checkpoints", saved=True)
+
+    with pytest.raises(Interrupted, match="saved in checkpoints"):
+        run_beside([waits, trains], width, lambda: False)
+
+
 def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
     running, most, order, lock = [0], [0], [], threading.Lock()
 

@@ -34,6 +34,7 @@ def test_stop_names_fold_step_and_rows(parallel: str, tmp_path: Path):
     folds = pd.read_csv(tmp_path / "run" / "folds.csv", dtype=str)
     assert len(ids) == 32
     assert ids <= set(folds["id"][folds["fold"] != found[1]])
+    assert "in a new work folder: with a lower config.optim.learning_rate" in str(error.value)
     assert (next((tmp_path / "run" / "checkpoints").glob("*/last_good")) / "manifest.json").exists()
 
 

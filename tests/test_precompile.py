@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from mmjax.errors import Interrupted
-from mmjax.train.ahead import Ahead, leave
+from mmjax.train.ahead import STEPS, SWEEP, Ahead, leave
 from mmjax.train.crossval import crossval
 from tests.shrunken import shrunken
 
@@ -50,13 +50,16 @@ def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tm
 def test_a_signal_ends_the_wait_for_a_compilation():
     release = threading.Event()
     ahead = Ahead()
-    ahead.start({"slow": lambda: None if release.wait() else ()})
+    key = ("classifier", SWEEP)
+    ahead.start({key: lambda: None if release.wait() else ()})
     begun = time.monotonic()
-    with pytest.raises(Interrupted, match="the same command goes on"):
-        ahead.wait("slow", lambda: True)
+    with pytest.raises(
+        Interrupted, match=r"while what trained models predict with was compiled \(classifier\); the same command"
+    ):
+        ahead.wait(key, lambda: True)
     assert time.monotonic() - begun < 1
     release.set()
-    ahead.wait("slow")
+    ahead.wait(key)
 
 
 def test_a_job_that_fails_is_left_to_its_phase_and_none_begins_after_a_stop():
@@ -88,12 +91,13 @@ def test_one_thread_traces_while_the_other_compiles():
         return [Program("second")]
 
     ahead = Ahead()
-    ahead.start({"steps": lambda: iter([Program("first")]), "plan": lambda: None, "later": later})
+    steps = ("classifier", STEPS)
+    ahead.start({steps: lambda: iter([Program("first")]), "plan": lambda: None, "later": later})
     assert compiling.wait(10)
     assert traced.wait(10)
     ahead.wait("plan")
-    with pytest.raises(Interrupted):
-        ahead.wait("steps", lambda: True)
+    with pytest.raises(Interrupted, match="while training steps were compiled"):
+        ahead.wait(steps, lambda: True)
     release.set()
     ahead.wait("later")
     assert order == [(name, "mmjax-compile") for name in ("first", "second")]

@@ -21,6 +21,13 @@ PLAN, STEPS, EPOCH, SWEEP = "plan", "steps", "epoch", "sweep"
 """Keys of a run's jobs, each with the name of its task: plan it, compile its start and steps, compile the end of its epochs,
 compile what its modules predict with."""
 
+_WAITED_FOR = {
+    PLAN: "the run was planned",
+    STEPS: "training steps were compiled",
+    EPOCH: "the end of an epoch was compiled",
+    SWEEP: "what trained models predict with was compiled",
+}
+
 Job = Callable[[], Iterable[jax.stages.Lowered] | None]
 """Traces programs that are to be compiled; None: it has none, and is done when it returns."""
 
@@ -40,7 +47,7 @@ class Ahead:
         for name, work, argument in (("trace", self._trace, jobs), ("compile", self._compile, len(jobs))):
             threading.Thread(target=work, args=(argument,), daemon=True, name=THREADS + name).start()
 
-    def wait(self, key: Hashable, stop: Callable[[], bool] = lambda: False) -> None:
+    def wait(self, key: tuple[str, str], stop: Callable[[], bool] = lambda: False) -> None:
         """Returns once that job is done; at once where there is none.
 
         Raises:
@@ -49,7 +56,11 @@ class Ahead:
         done = self._done.get(key)
         while done is not None and not done.wait(0.1):
             if stop():
-                raise Interrupted("Stopped by a signal while steps were compiled; the same command goes on from here.")
+                task, part = key
+                raise Interrupted(
+                    f"Stopped by a signal while {_WAITED_FOR.get(part, part)} ({task}); the same command goes on from the last "
+                    "checkpoints and finished models in the work folder."
+                )
 
     def stop(self) -> None:
         """Begins no further job."""

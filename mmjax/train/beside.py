@@ -67,8 +67,8 @@ def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool], *, beh
         thread.start()
     for thread in threads:
         thread.join()
-    for number in sorted(errors, key=lambda n: (isinstance(errors[n], Interrupted), n)):
-        raise errors[number]
+    if errors:
+        raise _first([errors[number] for number in sorted(errors)])
     if not waiting.empty():
         raise Interrupted("Stopped by a signal between two folds; what is finished is saved; the same command goes on.")
 
@@ -95,11 +95,15 @@ def _one_by_one(jobs: Sequence[Job], stop: Callable[[], bool], *, behind: bool) 
                 thread.start()
             elif rest:
                 rest()
-    except Interrupted:
-        if not errors:
-            raise
+    except Interrupted as error:
+        errors.append(error)  # what was left to do may fail yet
     finally:
         if thread.ident:
             thread.join()
-    for error in errors:
-        raise error
+    if errors:
+        raise _first(errors)
+
+
+def _first(errors: Sequence[Exception]) -> Exception:
+    """What to show: an error before an interruption, and of these one that saved something; else the first."""
+    return min(errors, key=lambda e: (isinstance(e, Interrupted), not getattr(e, "saved", False)))

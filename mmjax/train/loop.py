@@ -148,8 +148,9 @@ class Fit:
         checkpoint.save_model(kept, jax.device_get(state.params), {"step": step}, phase.fingerprint)
         raise NonFiniteError(
             f"The loss or a gradient stopped being finite in fold {phase.folds[i]}, {phase.task.name}, step {step} (epoch "
-            f"{epoch + 1}), on the rows {', '.join(ids)}; the parameters before that step are in {kept}. Look at these rows, "
-            "lower config.optim.learning_rate, set config.optim.clip_norm, or set config.train.on_nonfinite=skip."
+            f"{epoch + 1}), on the rows {', '.join(ids)}; the parameters before that step are in {kept}. Look at these "
+            "rows, and train in a new work folder: with a lower config.optim.learning_rate, with config.optim.clip_norm, or "
+            "with config.train.on_nonfinite=skip."
         )
 
     def _save_if_due(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:
@@ -161,8 +162,10 @@ class Fit:
             self.saved_at = time.monotonic()
         if interrupted:
             where = f"fold {_names(phase.folds)}, {phase.name}, epoch {epoch + 1}"
+            if not (epoch or dispatch):
+                raise Interrupted(f"Stopped by a signal before the first step of {where}; the same command goes on from there.")
             raise Interrupted(
-                f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there."
+                f"Stopped by a signal at {where}; saved in {phase.directory}; the same command goes on from there.", saved=True
             )
 
     def _save(self, state: TrainState, sums: Sums | None, epoch: int, dispatch: int) -> None:

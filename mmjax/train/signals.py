@@ -19,8 +19,9 @@ PATIENCE = 6.0
 def stop_requests(where: str | Path = "the work folder") -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT ask the loop to save and stop; a second SIGINT ends at once.
 
-    While photos are read, or XLA compiles and no Python runs, nobody asks. The process then ends by itself after `PATIENCE`
-    seconds, from a thread: whatever is on the disk is whole at every moment, as after a SIGKILL, and goes on from there.
+    While photos are read, rows are predicted, or XLA compiles and no Python runs, nobody asks. The process then ends by itself
+    after `PATIENCE` seconds, from a thread: whatever is on the disk is whole at every moment, as after a SIGKILL, and goes on
+    from there.
 
     Args:
       where: what the message names.
@@ -59,6 +60,8 @@ def _kept(where: str | Path) -> str:
 
 def _leave(where: str | Path) -> None:
     show_cursor = "\x1b[?25h" if sys.stdout.isatty() else ""
-    message = f"{show_cursor}mmjax: Stopped by a signal while data were read or a program compiled; {_kept(where)}\n"
+    message = (
+        f"{show_cursor}mmjax: Stopped by a signal while data were read, a program compiled or rows predicted; {_kept(where)}\n"
+    )
     os.write(2, message.encode())  # not print: the main thread may hold its lock
     os._exit(Interrupted.exit_code)

@@ -65,12 +65,12 @@ def test_predictions_that_do_not_fit(trained: "Trained", tmp_path: Path, capsys:
 def test_a_disk_mounted_read_only(tmp_path: Path):
     with small_disk(tmp_path / "disk", "64k") as disk:
         work = Workdir(disk / "run")
-        atomic_write_text(disk / "run" / "summary.json", "before")
+        atomic_write_text(disk / "run" / "config.json", "{}")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(WorkdirError, match="Read-only file system; choose a folder"), work.lock():
             pass
         with pytest.raises(WorkdirError, match="Read-only file system"):
-            atomic_write_text(disk / "run" / "summary.json", "after")
+            atomic_write_text(disk / "run" / "config.json", "after")
         with pytest.raises(WorkdirError, match="Read-only file system"):
             Workdir(disk / "other")
-        assert (disk / "run" / "summary.json").read_text() == "before"
+        assert (disk / "run" / "config.json").read_text() == "{}"

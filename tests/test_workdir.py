@@ -101,8 +101,36 @@ def test_what_a_killed_write_left_is_gone_with_the_next_session(tmp_path):
     left = tmp_path / "fold_0" / ".predictions.csv.123.partial"
     left.parent.mkdir()
     left.write_text("half")
+    (tmp_path / "config.json").write_text("{}")
     with Workdir(tmp_path).lock():
         assert not left.exists()
+
+
+@pytest.mark.parametrize("names", [["1.jpg"], ["schema.toml"], ["rows.csv", "photos", ".x.partial"], ["folds.csv", "fold_0"]])
+def test_folder_of_other_things_is_refused_and_left_alone(tmp_path, names):
+    """Breaks when a run mixes its files with a person's, overwrites a schema.toml of theirs or deletes a `.partial`."""
+    for name in names:
+        (tmp_path / name).write_text("theirs")
+    others = [n for n in names if not n.startswith(".")]
+    what = f"{len(others)} other files" if len(others) > 1 else f"'{others[0]}'"
+    with pytest.raises(WorkdirError, match=f"holds {what} and no run .*choose an empty or a new"), Workdir(tmp_path).lock():
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+
+
+def test_what_a_run_killed_before_its_config_left_is_no_other_thing(tmp_path):
+    """Breaks when the same command is refused after a kill between two of the first writes."""
+    for name in (".lock", ".config.json.7.partial", "schema.toml", "environment.json", "lost+found"):
+        (tmp_path / name).write_text("[]")
+    with Workdir(tmp_path).lock():
+        Workdir(tmp_path).open_run(Settings(), SCHEMA, {})
+    with Workdir(tmp_path).lock():
+        assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == [
+            "config.json",
+            "environment.json",
+            "lost+found",
+            "schema.toml",
+        ]
 
 
 def test_same_process_cannot_enter_twice(tmp_path):

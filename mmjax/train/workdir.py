@@ -22,6 +22,7 @@ from mmjax.train.processes import is_primary
 __all__ = ["Workdir", "atomic_write_bytes", "atomic_write_json", "atomic_write_text", "decisive", "environment"]
 
 CONFIG, SCHEMA, ENVIRONMENT, LOCK = "config.json", "schema.toml", "environment.json", ".lock"
+_NOT_OURS = "lost+found"  # a fresh disk has it; hidden files are let be, too
 
 FREE = (
     "cv.only",
@@ -101,8 +102,9 @@ class Workdir:
         The kernel drops the lock when its holder dies, so a dead process's lock file is not in the way.
 
         Raises:
-          WorkdirError: another process holds the folder, or the lock file cannot be written.
+          WorkdirError: another process holds the folder, it holds other things than a run, or the lock file cannot be written.
         """
+        self._refuse_other_things()  # before anything is written there, or deleted
         file = self.path / LOCK
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -132,6 +134,52 @@ class Workdir:
                 f"{self.path} is in use by {_holder(handle)}; wait for it to end, stop it, or choose another work folder."
             ) from None
 
+    def _refuse_other_things(self) -> None:
+        """What a killed first session left beside its lock is no reason to refuse: it had not written config.json yet."""
+        if (self.path / CONFIG).exists():
+            return
+        try:
+            names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
+        except OSError as error:
+            raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another work folder.") from error
+        if others := names - ({SCHEMA, ENVIRONMENT} if (self.path / LOCK).exists() else set()):
+            what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"
+            raise WorkdirError(
+                f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new work folder."
+            )
+
+    def compare(self, settings: Settings, schema_text: str) -> None:
+        """Checks that the folder belongs to this config and schema, or to none yet.
+
+        Args:
+          settings: the run's settings.
+          schema_text: the schema as TOML.
+
+        Raises:
+          WorkdirError: it belongs to another config or schema (every differing key is named), or a file is damaged.
+        """
+        known = self.config()
+        if known is None:
+            return
+        text = _read(self.path / SCHEMA)
+        if not text.strip():  # TOML all the same
+            raise _damaged(self.path / SCHEMA, "it is empty")
+        try:
+            before = decisive(known | {"schema": text})
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self.path / SCHEMA, error) from error
+        now = decisive(settings.to_dict() | {"schema": schema_text})
+        missing = object()
+        differ = [
+            f"{key} was {_show(before, key)} and is now {_show(now, key)}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key, missing) != now.get(key, missing)
+        ]
+        if differ:
+            raise WorkdirError(
+                f"{self.path} belongs to another config: {'; '.join(differ)}. Use the old values or another work folder."
+            )
+
     def open_run(self, settings: Settings, schema_text: str, environment: dict[str, Any]) -> None:
         """Writes config, schema and environment the first time; checks that they are the same the next time.
 
@@ -141,18 +189,27 @@ class Workdir:
           environment: of this session; the file keeps one entry a session.
 
         Raises:
-          WorkdirError: the folder belongs to another config or schema (every differing key is named), or cannot be written.
+          WorkdirError: as `compare`, or the folder cannot be written.
         """
-        config = settings.to_dict()
-        known = self.config()
-        if known is not None:
-            before = decisive(known | {"schema": _read(self.path / SCHEMA)})
-            self._compare(before, decisive(config | {"schema": schema_text}))
-        sessions = json.loads(_read(self.path / ENVIRONMENT)) if (self.path / ENVIRONMENT).exists() else []
+        self.compare(settings, schema_text)
+        sessions = self._sessions()
         atomic_write_text(self.path / SCHEMA, schema_text)
         atomic_write_json(self.path / ENVIRONMENT, [*sessions, environment])
         # Last, because its presence says that the folder belongs to a run; also carries a data set that moved.
-        atomic_write_json(self.path / CONFIG, config)
+        atomic_write_json(self.path / CONFIG, settings.to_dict())
+
+    def _sessions(self) -> list[Any]:
+        """environment.json of the sessions before."""
+        file = self.path / ENVIRONMENT
+        if not file.exists():
+            return []
+        try:
+            sessions = json.loads(_read(file))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(file, error, "restore or delete it (it only tells what earlier sessions ran on)") from error
+        if not isinstance(sessions, list):
+            raise _damaged(file, "it is no list", "restore or delete it (it only tells what earlier sessions ran on)")
+        return sessions
 
     def config(self) -> dict[str, Any] | None:
         """The config the folder belongs to; None where no run was started.
@@ -164,21 +221,16 @@ class Workdir:
         if not file.exists():
             return None
         try:
-            return json.loads(_read(file))
-        except json.JSONDecodeError as error:
-            raise WorkdirError(f"{file} is damaged ({error}); restore it or choose another work folder.") from error
+            known = json.loads(_read(file))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(file, error) from error
+        if not isinstance(known, dict):
+            raise _damaged(file, "it is no dict")
+        return known
 
-    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        missing = object()
-        differ = [
-            f"{key} was {_show(before, key)} and is now {_show(now, key)}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key, missing) != now.get(key, missing)
-        ]
-        if differ:
-            raise WorkdirError(
-                f"{self.path} belongs to another config: {'; '.join(differ)}. Use the old values or another work folder."
-            )
+
+def _damaged(file: Path, why: object, advice: str = "restore it or choose another work folder") -> WorkdirError:
+    return WorkdirError(f"{file} is damaged ({why}); {advice}.")
 
 
 def _show(values: dict[str, Any], key: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, UInt8, UInt64
 
 from mmjax.data.atomic import folder_lock, sync_folder, write_error, write_text
 from mmjax.data.image_decode import decode_bytes, quiet, read_photo, reusing_memory
@@ -42,11 +42,13 @@ class ImageStore:
       pixels: uint8 N x S x S x 3, read-only memory map; zeros where the photo is absent.
       present: bool N.
       folder: where it lies.
+      digest_N: the first 64 bits of each file's SHA-256, 0 without one; None: not known.
     """
 
     pixels: UInt8[np.ndarray, "N S S 3"]
     present: Bool[np.ndarray, " N"]
     folder: Path
+    digest_N: UInt64[np.ndarray, " N"] | None = None
 
     @property
     def size(self) -> int:
@@ -108,7 +110,8 @@ def open_image_store(
     present_N[[row for row, _ in broken]] = False
     if required:
         require_one(present_N, names, image_dir, column, "can be read")
-    return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder)
+    digest_N = np.array([int(photo.digest[:16] or "0", 16) for photo in photos], np.uint64)
+    return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder, digest_N)
 
 
 def _key(photos: Sequence[PhotoFile], size: int) -> str:

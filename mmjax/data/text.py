@@ -131,6 +131,15 @@ def load_vectors(
     return vector_VxE, found_V
 
 
+def check_vectors(path: Path, dim: int) -> None:
+    """Opens a file of word vectors and looks at its first line.
+
+    Raises:
+      DataError: no such file, or vectors of another length.
+    """
+    next(_lines(Path(path), dim), None)
+
+
 def random_vectors(words: Sequence[str], dim: int, *, seed: int, scale: float) -> Float[np.ndarray, "V E"]:
     """float32 V x E from U(-scale, scale); a word's vector depends on the word and the seed only, so folds agree on it."""
     out_VxE = np.empty((len(words), dim), np.float32)

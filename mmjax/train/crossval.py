@@ -14,7 +14,7 @@ from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import Module, frozen_codes, keep_codes, load_module, sweep_fold
 from mmjax.train.precompile import compile_ahead
 from mmjax.train.results import summarise_run, write_fold
-from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, task_names
+from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, record, task_names
 from mmjax.train.signals import stop_requests
 from mmjax.train.workdir import Workdir
 
@@ -39,6 +39,8 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         processes.barrier("the folds left are counted")
         if left:
             fit_folds(run, left)
+        record(run)
+        if left:
             try:
                 compile_ahead(run)
                 encode_folds(run)

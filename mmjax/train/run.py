@@ -9,10 +9,12 @@ import numpy as np
 
 from mmjax.batch import InputSpec
 from mmjax.data.dataset import Dataset, open_dataset
+from mmjax.data.digest import DataDigest
 from mmjax.data.encode import FoldEncoders
 from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.data.loader import evaluation_batch_size
 from mmjax.data.report import DataReport
+from mmjax.data.text import check_vectors
 from mmjax.errors import DataError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
@@ -25,6 +27,8 @@ from mmjax.train.plan import Plan
 from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import Workdir, atomic_write_json, environment
+
+FOLDS, DIGEST, SPEC = "folds.csv", "data_digest.json", "spec.json"
 
 Say = Callable[[str], None]
 
@@ -76,10 +80,10 @@ def run_fingerprint(settings: Settings, schema: Schema) -> str:
 
 
 def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], bool]) -> Run:
-    """Reads the data, makes or loads the folds, and writes down what will run.
+    """Reads the data, and makes or loads the folds; writes nothing (see `record`).
 
     Raises:
-      MmjaxError: bad data, or a work folder of another config.
+      MmjaxError: bad data, or a work folder of another config or other data.
     """
     report = DataReport(strict=settings.data.strict)
     needs_label = settings.task == "classifier"
@@ -92,11 +96,13 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
         progress=partial(Progress(say).reach, "reading photos"),
         say=say,
     )
-    workdir.open_run(settings, dataset.schema.dumps(), environment())
-    fold_file = workdir.path / "folds.csv"
+    workdir.compare(settings, dataset.schema.dumps())
+    fold_file = workdir.path / FOLDS
     label_N, path = np.where(dataset.usable, dataset.label if needs_label else 0, -1), str(dataset.table.path)
-    if known := fold_file.exists():
+    if fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
+        if before := DataDigest.load(workdir.path / DIGEST):  # an older version wrote none
+            DataDigest.of(dataset, settings).check(before, dataset, workdir.path)
     else:
         group_N = dataset.group if settings.cv.group else None
         fold_N = make_folds(
@@ -108,8 +114,6 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
         )
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.table.classes if needs_label else ())
-    if is_primary() and not known:
-        save_folds(fold_file, dataset.table.ids, fold_N)
     for line in report.summary_lines():
         say(line)
     fingerprint = run_fingerprint(settings, dataset.schema)
@@ -119,6 +123,24 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
         f"work folder {workdir.path}"
     )
     return Run(settings, workdir, dataset, fold_N, fingerprint, log, say, stop)
+
+
+def record(run: Run) -> None:
+    """Writes down what runs: from here on the folder belongs to this config.
+
+    Called once everything that can refuse a config for its data has been asked, since the config a person then corrects is
+    another.
+
+    Raises:
+      WorkdirError: the folder cannot be written.
+    """
+    folder = run.workdir.path
+    run.workdir.open_run(run.settings, run.dataset.schema.dumps(), environment())
+    if run.spec is not None:
+        atomic_write_json(folder / SPEC, asdict(run.spec))
+    if is_primary() and not (folder / FOLDS).exists():
+        DataDigest.of(run.dataset, run.settings).save(folder / DIGEST)  # first, since folds.csv says that it is there
+        save_folds(folder / FOLDS, run.dataset.table.ids, run.fold_N)
 
 
 def fit_folds(run: Run, numbers: Sequence[int]) -> None:
@@ -139,10 +161,11 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         group_N = dataset.group if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
+    if settings.data.vectors and encoders[0].text is not None:  # they are read once training begins
+        check_vectors(Path(settings.data.vectors), settings.model.text.embed_dim)
     most = settings.train.eval_batch_size
     run.valid_batch, run.test_batch = (evaluation_batch_size(max(len(s[i]) for s in splits), most) for i in (1, 2))
     run.spec = folds.padded_spec([e.spec for e in encoders])
-    atomic_write_json(run.workdir.path / "spec.json", asdict(run.spec))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
         constant = folds.constants(settings, run.spec, fitted.spec, label_N, train)

@@ -136,12 +136,12 @@ def _report_of(args: Any) -> Path:
 
 def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
     """Rows whose id is in the training table: the ensemble has seen their labels. Numbered rows are not compared."""
-    import pandas as pd  # noqa: PLC0415
+    from mmjax.data.folds import read_folds  # noqa: PLC0415
 
     if not ensemble.schema.id:
         return 0
-    known = pd.read_csv(workdir / "folds.csv", dtype=str, keep_default_na=False)
-    trained = set(known["id"][known["fold"] != "-1"])
+    names, fold_N = read_folds(workdir / "folds.csv")
+    trained = {name for name, fold in zip(names, fold_N.tolist(), strict=True) if fold >= 0}
     return sum(str(name) in trained for name in ids)
 
 

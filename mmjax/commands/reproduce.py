@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -97,13 +96,14 @@ def _notes(dataset: str) -> list[str]:
 
 
 def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Callable[[str], None]) -> RowReport:
+    from mmjax.data.folds import read_folds  # noqa: PLC0415
     from mmjax.train import crossval  # noqa: PLC0415
 
     folder = workdir / f"row{row.number}"
     with _timed(workdir, folder, settings):
         summary = crossval.crossval(settings, folder, say)
     fold_file = folder / "folds.csv"
-    fold_N = pd.read_csv(fold_file, dtype=str)["fold"].to_numpy().astype(int)
+    _, fold_N = read_folds(fold_file)
     test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
     return RowReport(
         paper=row,
@@ -137,8 +137,9 @@ def _timed(workdir: Path, folder: Path, settings: Settings) -> Iterator[None]:
 def _times(workdir: Path) -> dict[str, float]:
     file = workdir / TIMES
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except (OSError, ValueError) as error:
+        seconds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return {str(name): float(value) for name, value in seconds.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WorkdirError(f"{file}: cannot be read ({error}); delete it, the rows' times are lost then.") from error
 
 

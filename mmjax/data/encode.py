@@ -158,15 +158,16 @@ class FoldEncoders:
         Raises:
           CheckpointError: the file is absent, damaged or of another version.
         """
+        again = f"delete the folder {Path(path).parent} and run the same `mmjax train` command again"
         try:
             d = json.loads(Path(path).read_text(encoding="utf-8"))
             if d["version"] != _VERSION:
-                raise CheckpointError(f"{path}: was written by another version of mmjax ({d['version']}); train again.")
+                raise CheckpointError(f"{path}: was written by another version of mmjax ({d['version']}); {again}.")
             return cls._from_dict(d)
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); train the fold again.") from error
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); {again}.") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: is damaged ({type(error).__name__}); train the fold again.") from error
+            raise CheckpointError(f"{path}: is damaged ({type(error).__name__}); {again}.") from error
 
     @classmethod
     def _from_dict(cls, d: dict[str, Any]) -> "FoldEncoders":

@@ -115,18 +115,27 @@ def save_folds(path: Path, ids: np.ndarray, fold_N: np.ndarray) -> None:
     write_text(path, out.getvalue())
 
 
-def load_folds(path: Path, ids: np.ndarray) -> Int[np.ndarray, " N"]:
-    """Reads what `save_folds` wrote.
+def read_folds(path: Path) -> tuple[list[str], Int[np.ndarray, " N"]]:
+    """Ids and fold numbers that `save_folds` wrote.
 
     Raises:
-      WorkdirError: the file is damaged, or made for another table.
+      WorkdirError: the file is absent or damaged.
     """
     try:
         with path.open(encoding="utf-8", newline="") as handle:
             rows = list(csv.reader(handle))[1:]
-        names, numbers = [r[0] for r in rows], np.array([int(r[1]) for r in rows], np.int32)
-    except (OSError, ValueError, IndexError, UnicodeError) as error:
+        return [r[0] for r in rows], np.array([int(r[1]) for r in rows], np.int32)
+    except (OSError, ValueError, OverflowError, IndexError, csv.Error) as error:
         raise WorkdirError(f"{path}: the saved folds cannot be read ({error}); use another work folder.") from error
+
+
+def load_folds(path: Path, ids: np.ndarray) -> Int[np.ndarray, " N"]:
+    """Fold number of each row of a table, as `save_folds` wrote them.
+
+    Raises:
+      WorkdirError: the file is damaged, or made for another table.
+    """
+    names, numbers = read_folds(path)
     if names != [str(i) for i in ids]:
         raise WorkdirError(
             f"{path}: the saved folds are of another table ({len(names)} rows, now {len(ids)}); use another work folder."

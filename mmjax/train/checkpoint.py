@@ -136,11 +136,23 @@ def load_model(directory: Path, like: Any, fingerprint: str) -> tuple[Any, dict[
     Raises:
       CheckpointError: it is missing, damaged, or of another config or tree.
     """
-    try:
-        body = verify(directory)
-    except DamagedError as error:
-        raise CheckpointError(f"{directory} is damaged: {error}; delete it and train again to make it anew.") from error
+    body = check_model(directory)
     return _read(directory, body, like, fingerprint), body["host"]
+
+
+def check_model(directory: Path) -> dict[str, Any]:
+    """The manifest's body of a finished module, every file of which is as it was written.
+
+    Raises:
+      CheckpointError: it is missing or damaged.
+    """
+    try:
+        return verify(directory)
+    except DamagedError as error:
+        raise CheckpointError(
+            f"{directory} is damaged: {error}; delete the folder {directory.parent} and run the same `mmjax train` command "
+            "again, which trains that fold anew."
+        ) from error
 
 
 def remove(directory: Path) -> None:

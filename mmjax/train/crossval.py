@@ -9,6 +9,7 @@ from typing import Any
 
 from mmjax.settings import Settings
 from mmjax.train import processes
+from mmjax.train.finished import begin_again, is_finished
 from mmjax.train.fitting import train_task
 from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import Module, frozen_codes, keep_codes, load_module, sweep_fold
@@ -35,12 +36,13 @@ def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str
         run = open_run(settings, workdir, say, stop)
         tasks = task_names(settings)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))
-        left = [f for f in chosen if not (workdir.path / f"fold_{f}" / "done.json").exists()]
+        left = [f for f in chosen if not is_finished(run, f)]
         processes.barrier("the folds left are counted")
         if left:
             fit_folds(run, left)
         record(run)
         if left:
+            begin_again(run, left)
             try:
                 compile_ahead(run)
                 encode_folds(run)

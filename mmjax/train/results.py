@@ -4,7 +4,8 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from mmjax.data.dataset import Dataset
 from mmjax.data.folds import load_folds
 from mmjax.data.planted import ceiling
+from mmjax.errors import WorkdirError
 from mmjax.settings import Settings
 from mmjax.train import metrics
 from mmjax.train.folds import FoldRows
@@ -76,16 +78,39 @@ def _digits(value_N: np.ndarray) -> list[str]:
 
 
 def finished(workdir: Path, folds: int) -> dict[int, dict[str, Any]]:
-    """done.json of every finished fold."""
+    """done.json of every finished fold.
+
+    Raises:
+      WorkdirError: one is damaged.
+    """
     files = {f: workdir / f"fold_{f}" / DONE for f in range(folds)}
-    return {f: json.loads(file.read_text()) for f, file in files.items() if file.exists()}
+    return {f: _read_done(file) for f, file in files.items() if file.exists()}
+
+
+def _read_done(file: Path) -> dict[str, Any]:
+    try:
+        done = json.loads(file.read_text(encoding="utf-8"))
+        numbers = [done["rows"], *done["metrics"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(file, f"{type(error).__name__}: {error}") from error
+    if len(numbers) < 2 or not all(isinstance(number, int | float) for number in numbers):
+        raise _damaged(file, "it has no rows and metrics")
+    return done
+
+
+def _damaged(file: Path, why: str) -> WorkdirError:
+    return WorkdirError(
+        f"{file} is damaged ({why}); delete it and run the same `mmjax train` command again, which predicts the fold's rows "
+        "anew."
+    )
 
 
 def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[str, Any]:
     """Joins the finished folds into predictions.csv (in the table's order) and summary.json, and returns the summary."""
     done = finished(workdir, settings.cv.folds)
     fold_N = load_folds(workdir / "folds.csv", dataset.table.ids)
-    atomic_write_text(workdir / PREDICTIONS, _joined(workdir, [f for f in fold_N.tolist() if f in done]))
+    joined = [(f, name) for f, name in zip(fold_N.tolist(), dataset.table.ids.tolist(), strict=True) if f in done]
+    atomic_write_text(workdir / PREDICTIONS, _joined(workdir, joined))
     by_fold = {f: d["metrics"] for f, d in done.items()}
     summary = {
         "dataset": dataset.name,
@@ -105,24 +130,55 @@ def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[s
     return summary
 
 
-def _joined(workdir: Path, folds: Sequence[int]) -> str:
+def _joined(workdir: Path, rows: Sequence[tuple[int, str]]) -> str:
     """The folds' predictions as one table: line by line, since a million rows of parsed text would take a gigabyte.
 
     By row, not by id: where two rows have one id, neither may take the other's place.
 
     Args:
       workdir: holds fold_K/predictions.csv, each in the table's order.
-      folds: fold of each row, in the table's order.
+      rows: fold and id of each row, in the table's order.
+
+    Raises:
+      WorkdirError: a file is missing or damaged.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    counts = Counter(f for f, _ in rows)
     with contextlib.ExitStack() as stack:
-        files = {f: (workdir / f"fold_{f}" / PREDICTIONS).open(newline="", encoding="utf-8") for f in set(folds)}
-        readers = {f: csv.reader(stack.enter_context(file)) for f, file in files.items()}
-        headers = [next(reader) for reader in readers.values()]
+        lines = {f: stack.enter_context(contextlib.closing(_lines(workdir, f, counts[f]))) for f in sorted(counts)}
+        headers = [next(parts) for parts in lines.values()]
         writer.writerow(headers[0])
-        writer.writerows(next(readers[f]) for f in folds)
+        for f, name in rows:
+            line = next(lines[f])
+            if line[0] != str(name):
+                raise _damaged(workdir / f"fold_{f}" / PREDICTIONS, f"it has {line[0]!r} in the place of {str(name)!r}")
+            writer.writerow(line)
+        for parts in lines.values():  # none has a row too many
+            next(parts, None)
     return out.getvalue()
+
+
+def _lines(workdir: Path, fold: int, rows: int) -> Generator[list[str], None, None]:
+    """Header and rows of a fold's predictions, as many as there must be."""
+    file, found = workdir / f"fold_{fold}" / PREDICTIONS, 0
+    try:
+        with file.open(newline="", encoding="utf-8") as content:
+            reader = csv.reader(content)
+            header = next(reader, [])
+            if header[:2] != ["id", "fold"]:
+                raise _damaged(file, "it has no header")
+            yield header
+            for found, line in enumerate(reader, 1):
+                if len(line) != len(header):
+                    raise _damaged(file, f"row {found} has {len(line)} columns instead of {len(header)}")
+                if found > rows:
+                    raise _damaged(file, f"it has more than the fold's {rows} rows")
+                yield line
+    except (OSError, ValueError, csv.Error) as error:
+        raise _damaged(file, str(error)) from error
+    if found != rows:
+        raise _damaged(file, f"it has {found} rows instead of {rows}")
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:

@@ -101,15 +101,17 @@ def prepare(
     task = make_task(case.task, settings, spec)
     shapes = task.variables
     parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
-    flops = step_cost(task, size.batch).flops
+    cost, row_bytes = step_cost(task, size.batch), sum(a.nbytes for a in arrays.values())
     plan = make_plan(
         settings,
         phase=case.task,
         folds=folds,
         steps_per_epoch=STEPS_PER_EPOCH,
-        step_flops=flops,
-        row_bytes=sum(a.nbytes for a in arrays.values()),
+        step_flops=cost.flops,
+        row_bytes=row_bytes,
+        batch_bytes=row_bytes * size.batch // size.rows,
         state_bytes=parameters * 16,
+        scratch_bytes=cost.saved_bytes,
     )
     plan = plan if looped is None else replace(plan, looped=looped)
     executor = Executor(plan)
@@ -140,7 +142,7 @@ def prepare(
     run, seconds, xla_bytes = _runner(chunk, placed, rows, executor, size)
     coder_parameters = sum(x.size for x in jax.tree.leaves(constant.get("coder", {})))
     minimum = 4.0 * (8 * parameters + coder_parameters)
-    return Prepared(case, plan, flops, parameters, minimum, xla_bytes, seconds, run)
+    return Prepared(case, plan, cost.flops, parameters, minimum, xla_bytes, seconds, run)
 
 
 def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size) -> tuple[Run, float, float]:

@@ -88,17 +88,16 @@ def test_what_a_job_leaves_is_done_behind_the_next_and_all_of_it_before_the_end(
     assert done == [True, "second"]
 
 
-@pytest.mark.parametrize("width", [1, 2])
-def test_an_error_in_what_is_left_stops_the_jobs_and_is_raised(width):
-    """As a full disk: the fold that trains saves and stops, and its Interrupted does not hide the error."""
-    saved, begun, training = [], [], threading.Event()
+def left_and_stopped(left: Exception, stopped: Exception, ended: list):
+    """Two jobs: the first leaves `left` to be raised once the second trains; that one is then stopped, and raises `stopped`."""
+    training = threading.Event()
 
     def leaves(stop):
         del stop
 
         def rest():
             training.wait(10)
-            raise NonFiniteError("left")
+            raise left
 
         return rest
 
@@ -106,11 +105,19 @@ def test_an_error_in_what_is_left_stops_the_jobs_and_is_raised(width):
         training.set()
         while not stop():
             time.sleep(0.001)
-        saved.append(0)
-        raise Interrupted("saved")
+        ended.append(0)
+        raise stopped
 
+    return [leaves, trains]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_an_error_in_what_is_left_stops_the_jobs_and_is_raised(width):
+    """As a full disk: the fold that trains saves and stops, and its Interrupted does not hide the error."""
+    saved, begun = [], []
+    jobs = left_and_stopped(NonFiniteError("left"), Interrupted("saved"), saved)
     with pytest.raises(NonFiniteError, match="left"):
-        run_beside([leaves, trains, lambda stop: begun.append(2)], width, lambda: False)
+        run_beside([*jobs, lambda stop: begun.append(2)], width, lambda: False)
     assert saved == [0]
     assert begun == []
 
@@ -134,25 +141,10 @@ def test_a_signal_waits_for_what_is_left():
 @pytest.mark.parametrize("width", [1, 2])
 def test_of_several_interruptions_the_one_that_saved_is_shown(width):
     """Fold 0 waits for a program to predict with while fold 1, many epochs on, saves a checkpoint and says where."""
-    training = threading.Event()
-
-    def waits(stop):
-        del stop
-
-        def rest():
-            training.wait(10)
-            raise Interrupted("while what trained models predict with was compiled")
-
-        return rest
-
-    def trains(stop):
-        training.set()
-        while not stop():
-            time.sleep(0.001)
-        raise Interrupted("saved in checkpoints", saved=True)
-
+    waited = Interrupted("while what trained models predict with was compiled")
+    jobs = left_and_stopped(waited, Interrupted("saved in checkpoints", saved=True), [])
     with pytest.raises(Interrupted, match="saved in checkpoints"):
-        run_beside([waits, trains], width, lambda: False)
+        run_beside(jobs, width, lambda: False)
 
 
 def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():

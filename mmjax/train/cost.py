@@ -1,5 +1,6 @@
 """What one training step of a task costs, from shapes alone: operations, and memory kept for the way back."""
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -26,8 +27,9 @@ class StepCost(NamedTuple):
     saved_bytes: int
 
 
+@functools.cache
 def step_cost(task: Task, batch_size: int) -> StepCost:
-    """Traces a step forward and backward: what `jax.vjp` saves and was not an argument, and the operations of both."""
+    """Traces a step forward and backward, once a task: what `jax.vjp` saves and was not an argument, and both's operations."""
     batch = blank_batch(task.spec, batch_size, task.code_width)
 
     def step(params: Any, batch_stats: Any, batch: Any, key: Any) -> tuple[Any, Any]:

@@ -29,7 +29,7 @@ LIMIT = 4 << 30
 """Bytes that 1,000,000 rows may keep resident."""
 BATCH = 512
 """Of the rows part: what is timed is the data's way, not small steps."""
-TEXT = Size(tokens=64, embed=16, maps=8, tabular_hidden=64, width=32, batch=BATCH)
+TEXT = Size(tokens=100, embed=16, maps=8, tabular_hidden=64, width=32, batch=BATCH)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

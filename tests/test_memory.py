@@ -1,16 +1,24 @@
-"""Tables larger than memory: what stays resident is a chunk of the file and a few bytes a token of every row."""
+"""Tables larger than memory: columns and encoded rows lie in files, what stays in memory is a chunk of them."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from small_disk import small_disk
 
 from benchmarks.sizes import Size, make_settings, make_spec
+from mmjax.data import table
+from mmjax.data.arrays import host_memory, in_files, in_memory
+from mmjax.errors import WorkdirError
+from mmjax.train import run
 from mmjax.train.cost import step_cost
+from mmjax.train.crossval import crossval
 from mmjax.train.runtime import photo_scratch_bytes, worth_keeping
 from mmjax.train.tasks import make_task
+from tests.shrunken import shrunken
 
 READ = """
 import sys
@@ -40,6 +48,93 @@ def test_a_chunk_is_held_and_not_the_file(tmp_path: Path):
     assert count == rows
     assert (tmp_path / "rows.csv").stat().st_size > 60e6
     assert grown < 20e6
+
+
+ENCODE = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from mmjax.data.arrays import in_files
+from mmjax.data.tabular import TabularEncoder
+from mmjax.data.text import TextEncoder
+from tests.encoder_tables import make_table
+
+def anonymous():
+    return int(re.search("RssAnon:\\\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) << 10
+
+rows, folder = 300_000, Path(sys.argv[1])
+small = make_table([["a", "b"]], [[0.0, 1.0]], ["one two", "three"], tokens=128)
+found = make_table([["a", "b"]], [[0.0, 1.0]], ["one two", "three"], tokens=128)
+found.words = in_files(folder)((rows, 128), np.int32)
+found.words[:] = small.words[0]
+found.categorical = in_files(folder)((rows, 1), np.int32)
+found.continuous = in_files(folder)((rows, 1), np.float64)
+encoders = TabularEncoder.fit(small, np.arange(2)), TextEncoder.fit(small, np.arange(2), min_count=1, max_words=9)
+before = anonymous()
+arrays = [*encoders[0].transform(found, in_files(folder)), encoders[1].transform(found, in_files(folder))]
+print(sum(a.nbytes for a in arrays), anonymous() - before)
+"""
+
+
+def test_encoded_rows_take_no_memory_in_files(tmp_path: Path):
+    """Fails when a column or a text is encoded as a whole first: 79 MB of rows may cost 10 MB."""
+    command = [sys.executable, "-c", ENCODE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    encoded, grown = map(int, done.stdout.split())
+    assert encoded > 78e6
+    assert grown < 10e6
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("resident", ["device", "host"])
+def test_a_run_with_its_rows_in_files_gives_the_same_numbers(resident: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Table, text, photos and the codes of a frozen autoencoder, from a CSV file that counts as large."""
+    config = shrunken("mmae_attention", tmp_path / "cache", train__resident=resident, train__max_epochs=1)
+    said: list[str] = []
+    crossval(config, tmp_path / "memory", said.append)
+    assert not [line for line in said if line.startswith("encoded rows:")]
+    monkeypatch.setattr(run, "host_memory", lambda: 1)
+    monkeypatch.setattr(table, "_LARGE", 1)
+    made: list[np.ndarray] = []
+
+    def recorded(folder: Path):
+        def allocate(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+            made.append(in_files(folder)(shape, dtype))
+            return made[-1]
+
+        return allocate
+
+    monkeypatch.setattr(run, "in_files", recorded)
+    crossval(config, tmp_path / "files", said.append)
+    assert [line for line in said if line.startswith("encoded rows:")]
+    assert len(made) >= 2 * (3 + 1)  # two folds: categories, numbers, words; codes
+    assert all(isinstance(array, np.memmap) for array in made if array.size)
+    for name in ("predictions.csv", "summary.json"):
+        assert (tmp_path / "files" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes()
+    assert not list((tmp_path / "cache" / "tables").iterdir())
+
+
+def test_arrays_are_where_xla_reads_them():
+    for shape, dtype in (((5, 3), np.int16), ((7,), np.float32), ((0, 4), np.float32), ((4, 0), np.int16)):
+        array = in_memory(shape, dtype)
+        assert (array.shape, array.dtype) == (shape, dtype)
+        assert not array.size or array.ctypes.data % 64 == 0
+
+
+def test_files_that_do_not_fit_say_so_when_they_are_made(tmp_path: Path):
+    """Not by SIGBUS at the first row that finds the disk full."""
+    with small_disk(tmp_path / "disk", "100k") as disk:
+        assert in_files(disk)((100, 100), np.int16).nbytes == 20_000
+        with pytest.raises(WorkdirError, match="the disk or quota is full"):
+            in_files(disk)((1000, 1000), np.int16)
+
+
+def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = host_memory()
+    for content, expected in (("1000000", 1_000_000), ("max", whole), ("9223372036854771712", whole)):
+        (tmp_path / "memory.max").write_text(content + "\n")
+        monkeypatch.setattr("mmjax.data.arrays._LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "none")))
+        assert host_memory() == expected
 
 
 @pytest.mark.parametrize(

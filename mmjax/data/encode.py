@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from mmjax.batch import IMAGE, IMAGE_FEATURES, MODALITIES, PADDING, TABULAR, TEXT, InputSpec
+from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.atomic import write_text
 from mmjax.data.dataset import Dataset
 from mmjax.data.features import FeatureEncoder
@@ -78,10 +79,14 @@ class FoldEncoders:
             features=len(features.mean) if features else 0,
         )
 
-    def encode(self, dataset: Dataset) -> dict[str, np.ndarray]:
+    def encode(self, dataset: Dataset, allocate: Allocate = in_memory) -> dict[str, np.ndarray]:
         """Every row of `dataset`, training rows or not, as arrays under the keys of `mmjax.batch`.
 
         `image` is the store's memory map itself. Without a store or image vectors that modality is absent everywhere.
+
+        Args:
+          dataset: the table, its photos and vectors.
+          allocate: makes the arrays of encoded rows.
 
         Returns:
           tabular_id, tabular_number, text, image, image_features: those of the modalities, N rows.
@@ -94,15 +99,15 @@ class FoldEncoders:
         out: dict[str, np.ndarray] = {}
         present: dict[str, np.ndarray] = {}
         if self.tabular is not None:
-            out["tabular_id"], out["tabular_number"] = self.tabular.transform(dataset.table)
+            out["tabular_id"], out["tabular_number"] = self.tabular.transform(dataset.table, allocate)
             present[TABULAR] = np.ones(rows, bool)
         if self.text is not None:
-            out["text"] = self.text.transform(dataset.table)
+            out["text"] = self.text.transform(dataset.table, allocate)
             present[TEXT] = (out["text"] != PADDING).any(axis=1)
         if IMAGE in self.modalities:
             out["image"], present[IMAGE] = self._images(dataset, rows)
         if self.features is not None:
-            out["image_features"], present[IMAGE_FEATURES] = self._features(self.features, dataset, rows)
+            out["image_features"], present[IMAGE_FEATURES] = self._features(self.features, dataset, rows, allocate)
         out["present"] = np.stack([present[m] for m in self.modalities], axis=1)
         out["label"] = self._labels(dataset, rows)
         return out
@@ -200,10 +205,10 @@ class FoldEncoders:
         return store.pixels, store.present
 
     @staticmethod
-    def _features(encoder: FeatureEncoder, dataset: Dataset, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def _features(encoder: FeatureEncoder, dataset: Dataset, rows: int, allocate: Allocate) -> tuple[np.ndarray, np.ndarray]:
         if dataset.features is None or dataset.features_present is None:
             return np.zeros((rows, len(encoder.mean)), np.float32), np.zeros(rows, bool)
-        return encoder.transform(dataset.features, dataset.features_present), dataset.features_present
+        return encoder.transform(dataset.features, dataset.features_present, allocate), dataset.features_present
 
     def _labels(self, dataset: Dataset, rows: int) -> np.ndarray:
         """Class indices by name, since another table may list its classes in another order."""

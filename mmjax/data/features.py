@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 
@@ -111,8 +112,10 @@ class FeatureEncoder:
         std_V = np.where(np.ptp(value_NxV, axis=0) > 0, value_NxV.std(axis=0), 0.0)
         return cls(tuple(value_NxV.mean(axis=0).tolist()), tuple(std_V.tolist()))
 
-    def transform(self, feature_NxV: Float[np.ndarray, "N V"], present_N: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "N V"]:
-        """Standardised float32 N x V, zeros where absent.
+    def transform(
+        self, feature_NxV: Float[np.ndarray, "N V"], present_N: Bool[np.ndarray, " N"], allocate: Allocate = in_memory
+    ) -> Float[np.ndarray, "N V"]:
+        """Standardised float32 N x V in what `allocate` makes, zeros where absent.
 
         Raises:
           DataError: vectors of another length than in training.
@@ -122,8 +125,12 @@ class FeatureEncoder:
             raise DataError(f"image features have {found} numbers a row, training had {fitted}; use the same kind of vectors.")
         std_V = np.asarray(self.std)
         scale_V = np.divide(1, std_V, out=np.zeros_like(std_V), where=std_V > 1e-30)  # below, 1 / std would overflow
-        out_NxV = (feature_NxV - np.asarray(self.mean)) * scale_V
-        return np.where(present_N[:, None], np.clip(out_NxV, -_FAR, _FAR), 0).astype(np.float32)
+        out_NxV = allocate(feature_NxV.shape, np.float32)
+        for start in range(0, len(out_NxV), CHUNK):
+            part = slice(start, start + CHUNK)
+            scaled_nxV = (feature_NxV[part] - np.asarray(self.mean)) * scale_V
+            out_NxV[part] = np.where(present_N[part, None], np.clip(scaled_nxV, -_FAR, _FAR), 0)
+        return out_NxV
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict(to_dict())` encodes alike."""

@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from mmjax.data.arrays import GrowingArray
 from mmjax.data.columns import Words, find_classes, number_categories, number_labels, number_words, photo_names, read_numbers
 from mmjax.data.csv_rows import open_rows
-from mmjax.data.growing import GrowingArray
 from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 from mmjax.schema import Schema, listed
 
 _CHUNK = 20_000
-_LARGE = 256 << 20  # bytes of CSV from which word numbers go to disk
+_LARGE = 256 << 20  # bytes of CSV from which its columns go to disk
 _MANY = 1000  # values of a categorical column from which it is reported
 
 
 @dataclass
 class Table:
-    """N rows of integer columns.
+    """N rows of integer columns; the two-dimensional ones are memory maps where the file is large.
 
     Attributes:
       path: file it was read from.
@@ -31,7 +31,7 @@ class Table:
       categorical: N x C numbers of values; column c's values are `categories[c]`, '' being the missing one.
       categories: values of each categorical column, in order of appearance.
       continuous: N x S, nan where missing.
-      words: N x T numbers of words, 0 padding; a memory map where the file is large.
+      words: N x T numbers of words, 0 padding.
       word_list: words by number; '' at 0.
       label: N class indices, -1 missing; None without a label column.
       classes: class names.
@@ -76,7 +76,7 @@ def read_table(
       report: told of every problem.
       classes: known classes (predicting, evaluating): another label becomes missing. Empty: the schema's, or all found.
       require_label: a label column must be there.
-      cache_dir: where word numbers of a large file go.
+      cache_dir: where the columns of a large file go.
       max_rows: first rows only; 0: all.
       group: column of groups; '': none.
 
@@ -118,11 +118,12 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.values: list[dict[str, int]] = [{} for _ in self.schema.categorical]
-        self.codes = GrowingArray(len(self.values), np.int32)
-        self.numbers = GrowingArray(len(self.schema.continuous), np.float64)
+        self.codes = GrowingArray(len(self.values), np.int32, self.spill)
+        self.numbers = GrowingArray(len(self.schema.continuous), np.float64, self.spill)
         self.words = Words()
         self.tokens = GrowingArray(self.text_length if self.schema.text else 0, np.int32, self.spill)
         self.labels: list[str] = []
+        self.spellings: dict[str, str] = {}  # one string a label, not one a row
         self.groups: dict[str, int] = {}
         self.group_codes: list[int] = []
 
@@ -141,7 +142,7 @@ class _Reader:
         else:
             self.tokens.extend(np.zeros((len(chunk), 0), np.int32))
         if schema.label and schema.label in columns:
-            self.labels += [v.strip() for v in columns[schema.label]]
+            self.labels += [self.spellings.setdefault(v, v.strip()) for v in columns[schema.label]]
         if self.group:
             self.group_codes += number_categories(columns[self.group], self.groups)
         self.images += photo_names(schema, columns, len(chunk))

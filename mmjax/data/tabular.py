@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from mmjax.batch import id_dtype
+from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.table import Table
 from mmjax.errors import DataError
 
@@ -107,8 +108,10 @@ class TabularEncoder:
         """S, the number of continuous inputs."""
         return 0 if self.discretize else len(self.numbers_of)
 
-    def transform(self, table: Table) -> tuple[Int[np.ndarray, "N C"], Float[np.ndarray, "N S"]]:
-        """Encodes every row of `table`, which may be another table with other category lists.
+    def transform(
+        self, table: Table, allocate: Allocate = in_memory
+    ) -> tuple[Int[np.ndarray, "N C"], Float[np.ndarray, "N S"]]:
+        """Encodes every row of `table`, which may be another table with other category lists, into what `allocate` makes.
 
         Returns:
           tabular_id: `id_dtype` N x C, column of the one-hot block, -1 for a category not seen in training.
@@ -123,22 +126,31 @@ class TabularEncoder:
                 f"but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
             )
         rows = len(table.continuous)
-        id_NxC = np.empty((rows, self.groups), id_dtype(self.onehot))
-        number_NxS = np.empty((rows, self.numbers), np.float32)
-        offset = 0
-        for c, (values, categories) in enumerate(zip(self.values, table.categories, strict=True)):
-            column = {value: offset + i for i, value in enumerate(values)}
-            lookup = np.array([column.get(value, -1) for value in categories] or [-1], id_NxC.dtype)
-            id_NxC[:, c] = lookup[table.categorical[:, c]]
-            offset += len(values)
-        for s, number in enumerate(self.numbers_of):
-            filled_N = _filled(table.continuous[:, s], number.median)
-            if self.discretize:
-                id_NxC[:, len(self.values) + s] = offset + np.searchsorted(number.edges, filled_N, side="right")
-                offset += len(number.edges) + 1
-            else:
-                number_NxS[:, s] = _scaled(filled_N, number)
+        id_NxC = allocate((rows, self.groups), id_dtype(self.onehot))
+        number_NxS = allocate((rows, self.numbers), np.float32)
+        lookups = self._lookups(table, id_NxC.dtype)
+        for start in range(0, rows, CHUNK):
+            part = slice(start, start + CHUNK)
+            for c, lookup in enumerate(lookups):
+                id_NxC[part, c] = lookup[table.categorical[part, c]]
+            offset = sum(map(len, self.values))
+            for s, number in enumerate(self.numbers_of):
+                filled_n = _filled(table.continuous[part, s], number.median)
+                if self.discretize:
+                    id_NxC[part, len(lookups) + s] = offset + np.searchsorted(number.edges, filled_n, side="right")
+                    offset += len(number.edges) + 1
+                else:
+                    number_NxS[part, s] = _scaled(filled_n, number)
         return id_NxC, number_NxS
+
+    def _lookups(self, table: Table, dtype: np.dtype) -> list[Int[np.ndarray, " v"]]:
+        """For each categorical column of `table`: its values' columns of the one-hot block."""
+        lookups, offset = [], 0
+        for values, categories in zip(self.values, table.categories, strict=True):
+            column = {value: offset + i for i, value in enumerate(values)}
+            lookups.append(np.array([column.get(value, -1) for value in categories] or [-1], dtype))
+            offset += len(values)
+        return lookups
 
     def notes(self) -> list[str]:
         """One sentence for each column with missing values in the training rows, and for each constant one."""

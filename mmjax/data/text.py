@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from mmjax.batch import PADDING, UNKNOWN, id_dtype
+from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.report import DataReport
 from mmjax.data.table import Table
 from mmjax.errors import DataError
 
 _FIRST = UNKNOWN + 1
-_CHUNK = 16384
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class TextEncoder:
           max_words: keep at most this many, the most frequent; ties by the alphabet.
         """
         counts_V = np.zeros(len(table.word_list), np.int64)
-        for start in range(0, len(rows), _CHUNK):
-            word_NxT = np.asarray(table.words[rows[start : start + _CHUNK]])
+        for start in range(0, len(rows), CHUNK):
+            word_NxT = np.asarray(table.words[rows[start : start + CHUNK]])
             counts_V += np.bincount(word_NxT.ravel(), minlength=len(counts_V))
         counts_V[:1] = 0  # padding
         kept = [(-int(counts_V[i]), table.word_list[i]) for i in np.flatnonzero(counts_V >= max(min_count, 1)).tolist()]
@@ -54,8 +54,8 @@ class TextEncoder:
         """Number of ids, padding and unknown included."""
         return _FIRST + len(self.words)
 
-    def transform(self, table: Table) -> Int[np.ndarray, "N T"]:
-        """Ids of every row, of `id_dtype(vocabulary)`.
+    def transform(self, table: Table, allocate: Allocate = in_memory) -> Int[np.ndarray, "N T"]:
+        """Ids of every row, of `id_dtype(vocabulary)`, in what `allocate` makes.
 
         Raises:
           DataError: the table was cut to another number of tokens.
@@ -66,9 +66,9 @@ class TextEncoder:
         ids = {word: i for i, word in enumerate(self.words, _FIRST)}
         lookup_V = np.array([ids.get(word, UNKNOWN) for word in table.word_list] or [PADDING], id_dtype(self.vocabulary))
         lookup_V[0] = PADDING
-        id_NxT = np.empty(table.words.shape, lookup_V.dtype)
-        for start in range(0, len(id_NxT), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        id_NxT = allocate(table.words.shape, lookup_V.dtype)
+        for start in range(0, len(id_NxT), CHUNK):
+            part = slice(start, start + CHUNK)
             id_NxT[part] = lookup_V[table.words[part]]
         return id_NxT
 

@@ -106,15 +106,6 @@ def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(arrays) if len(arrays) > 1 else arrays[0][None]  # one is not copied
 
 
-def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy at a multiple of 64 bytes: XLA's CPU backend reads such an array where it lies, and would copy any other."""
-    whole = np.empty(array.nbytes + 64, np.uint8)
-    start = -whole.ctypes.data % 64
-    out = whole[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    out[...] = array
-    return out
-
-
 def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:
     """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and phase alone."""
     seed = [settings.train.seed, fold, name == "classifier"]

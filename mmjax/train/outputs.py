@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.loader import evaluation_batch_size, evaluation_batches, gather_rows
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import checkpoint
@@ -52,15 +53,22 @@ def keep_codes(run: Run, fold: FoldRows, autoencoder: Module) -> None:
     """Computes a fold's codes, if codes are frozen inputs: the search, the refit and the held-out predictions read the same."""
     if not run.task("classifier").code_width:
         return
-    run.codes[fold.number] = sweep_fold(run, "autoencoder", fold, autoencoder, np.arange(len(run.fold_N)))["h_mm"]
+    everything = np.arange(len(run.fold_N))
+    run.codes[fold.number] = sweep_fold(run, "autoencoder", fold, autoencoder, everything, allocate=run.allocate)["h_mm"]
 
 
 def sweep_fold(
-    run: Run, name: str, fold: FoldRows, module: Module, rows: np.ndarray, codes: np.ndarray | None = None
+    run: Run,
+    name: str,
+    fold: FoldRows,
+    module: Module,
+    rows: np.ndarray,
+    codes: np.ndarray | None = None,
+    allocate: Allocate = in_memory,
 ) -> dict[str, np.ndarray]:
     """`sweep` by the program that was compiled ahead for the task's modules."""
     run.ahead.wait((name, SWEEP), run.stop)
-    return sweep(sweep_batch(run, name), run.task(name), fold, module[0], module[1], rows, codes)
+    return sweep(sweep_batch(run, name), run.task(name), fold, module[0], module[1], rows, codes, allocate)
 
 
 def sweep_batch(run: Run, name: str) -> int:
@@ -79,16 +87,20 @@ def sweep(
     batch_stats: Any,
     rows: np.ndarray,
     codes: np.ndarray | None = None,
+    allocate: Allocate = in_memory,
 ) -> dict[str, np.ndarray]:
-    """`Task.outputs` of the given rows, each once and in order; batches are gathered on the host."""
+    """`Task.outputs` of the given rows, each once and in order, in what `allocate` makes; batches are gathered on the host."""
     index_ExB, _ = evaluation_batches(rows, batch_size)
     gather = gather_rows(fold.arrays | ({} if codes is None else {"codes": codes}))
     constant = Rows(shared={}, fold={}, constant=fold.constant)
     compiled = _predictor(task)
-    parts: list[dict[str, np.ndarray]] = []
-    for index_B in index_ExB:
-        parts.append({k: np.asarray(v) for k, v in compiled(params, batch_stats, constant, gather(index_B)).items()})
-    return {k: np.concatenate([p[k] for p in parts])[: len(rows)] for k in parts[0]}
+    out: dict[str, np.ndarray] = {}
+    for start, index_B in zip(range(0, index_ExB.size, batch_size), index_ExB, strict=True):
+        for name, value in compiled(params, batch_stats, constant, gather(index_B)).items():
+            if name not in out:
+                out[name] = allocate((index_ExB.size, *value.shape[1:]), value.dtype)
+            out[name][start : start + batch_size] = value
+    return {name: values[: len(rows)] for name, values in out.items()}
 
 
 def lower_sweep(task: Task, batch_size: int) -> list[jax.stages.Lowered]:

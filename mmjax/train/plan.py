@@ -9,7 +9,6 @@ Placements:
 - `folds`: F folds placed on P devices by `pmap`, F / P on each.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import jax
 
 from mmjax.batch import IMAGE, TEXT
+from mmjax.data.arrays import host_memory
 from mmjax.errors import ConfigError
 from mmjax.settings import Settings
 from mmjax.train.beside import cores
@@ -216,5 +216,4 @@ def _device_bytes() -> float:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return float(stats["bytes_limit"])
-    # The CPU backend has no limit of its own.
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float(host_memory())  # the CPU backend has no limit of its own

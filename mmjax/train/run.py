@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mmjax.batch import InputSpec
-from mmjax.data.dataset import Dataset, open_dataset
+from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
+from mmjax.data.dataset import Dataset, cache_dir, open_dataset
 from mmjax.data.digest import DataDigest
 from mmjax.data.encode import FoldEncoders
 from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
@@ -18,6 +19,7 @@ from mmjax.data.text import check_vectors
 from mmjax.errors import DataError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
+from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import checkpoint, folds
 from mmjax.train.ahead import Ahead
 from mmjax.train.folds import FoldRows
@@ -28,6 +30,8 @@ from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import Workdir, atomic_write_json, environment
 
+_RESIDENT = 0.25
+"""Share of the host's memory that all folds' encoded rows may take."""
 FOLDS, DIGEST, SPEC = "folds.csv", "data_digest.json", "spec.json"
 
 Say = Callable[[str], None]
@@ -55,6 +59,8 @@ class Run:
     executors: dict[Plan, Executor] = field(default_factory=dict)
     codes: dict[int, np.ndarray] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
+    allocate: Allocate = in_memory
+    """Makes the arrays that are as long as the table."""
 
     def task(self, name: str) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity."""
@@ -173,11 +179,20 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
 
 
 def encode_folds(run: Run) -> None:
-    """Encodes the whole table by each chosen fold's encoders, and saves them."""
+    """Encodes the whole table by each chosen fold's encoders, and saves them.
+
+    What all folds' rows need beyond a share of the memory lies in files that are mapped: training reads them where they are.
+    """
+    assert run.spec is not None
+    own = {k: v for k, v in blank_rows(run.spec, 1).items() if k not in folds.SHARED}
+    needed = len(run.folds) * len(run.fold_N) * tree_bytes(own)
+    if needed > _RESIDENT * host_memory():
+        folder = cache_dir(run.settings.data) / "tables"
+        run.allocate = in_files(folder)
+        run.say(f"encoded rows: {needed / 1e9:.1f} GB, too much for this machine's memory; they go to files in {folder}.")
     for fold in run.folds:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
-        arrays = fold.encoders.encode(run.dataset)
-        fold.arrays = {k: v if k in folds.SHARED else folds.aligned(v) for k, v in arrays.items()}
+        fold.arrays = fold.encoders.encode(run.dataset, run.allocate)
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
             run.say(f"fold {fold.number}: {note}")

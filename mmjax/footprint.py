@@ -1,21 +1,32 @@
-"""What a config costs before anything is allocated: parameters, operations and memory, from shapes alone (`jax.eval_shape`)."""
+"""What a config costs before anything is allocated: parameters, operations and memory, from shapes alone (`jax.eval_shape`).
+
+Scratch memory is the gradients and what a step keeps for its way back; XLA, asked by compiling, knows what it really takes.
+"""
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
+from jax.stages import Lowered
 
 from mmjax.batch import InputSpec
+from mmjax.data.loader import evaluation_batch_size
 from mmjax.settings import Settings
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import run
+from mmjax.train.beside import cores
 from mmjax.train.cost import step_cost
 from mmjax.train.fitting import rule_of
 from mmjax.train.optimizer import make_optimizer
+from mmjax.train.outputs import lower_sweep
+from mmjax.train.parallel import Executor
 from mmjax.train.plan import Plan
-from mmjax.train.tasks import make_task
+from mmjax.train.precompile import Arguments
+from mmjax.train.tasks import Task, make_task
+
+_SCRATCH = ("gradients", "activations")
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Footprint:
       step_flops: floating-point operations of one fold's training step.
       step_bytes: memory of one fold while it trains, in bytes, by what it holds; gradients and activations live for a step.
       rows_bytes: encoded rows of one fold, in bytes.
+      scratch_bytes: what each compiled program takes while it runs, in bytes, as XLA says; empty if it was not asked.
       plan: which folds train together and where, as training would decide on this machine.
     """
 
@@ -37,6 +49,7 @@ class Footprint:
     step_bytes: dict[str, int]
     rows_bytes: int
     plan: Plan
+    scratch_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def total_parameters(self) -> int:
@@ -48,27 +61,31 @@ class Footprint:
         """On one device: the folds that train together there, and their rows where they lie there."""
         plan = self.plan
         together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, plan.beside)
-        rows = self.rows_bytes if plan.resident else 0
-        elsewhere = self.step_bytes["activations"] * (plan.devices - 1) // plan.devices if plan.placement == "batch" else 0
-        return together * (sum(self.step_bytes.values()) - elsewhere + rows)
+        kept = sum(v for k, v in self.step_bytes.items() if k not in _SCRATCH) + self.rows_bytes * plan.resident
+        activations = self.step_bytes["activations"] // (plan.devices if plan.placement == "batch" else 1)
+        scratch = (self.step_bytes["gradients"] + activations) * (plan.folds if plan.placement == "vmap" else 1)
+        # Of folds side by side as many run as there are cores (parallel.InTurns); one batched program has all folds' scratch.
+        at_once = {"vmap": 1, "one": min(together, cores())}.get(plan.placement, together)
+        return together * kept + at_once * max(self.scratch_bytes.values(), default=scratch)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {**asdict(self), "total_parameters": self.total_parameters, "total_bytes": self.total_bytes}
 
 
-def footprints(settings: Settings, spec: InputSpec, rows: int) -> list[Footprint]:
+def footprints(settings: Settings, spec: InputSpec, rows: int, *, compiled: bool = False) -> list[Footprint]:
     """One entry a phase of the run.
 
     Args:
       settings: the run's settings.
       spec: sizes of the inputs.
       rows: of the whole table.
+      compiled: asks XLA, which takes as long as a run's first minute.
     """
-    return [_footprint(settings, name, spec, rows) for name in run.task_names(settings)]
+    return [_footprint(settings, name, spec, rows, compiled) for name in run.task_names(settings)]
 
 
-def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Footprint:
+def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int, compiled: bool) -> Footprint:
     task = make_task(name, settings, spec)
     size = settings.train.batch_size
     params, batch_stats = task.variables
@@ -82,12 +99,33 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int) -> Foo
         "BatchNorm": tree_bytes(batch_stats),
         "activations": cost.saved_bytes,
     }
-    trained = rows * (settings.cv.folds - 1) / settings.cv.folds * (1 - settings.cv.valid_fraction)
+    held_out = -(-rows // settings.cv.folds)
+    trained = (rows - held_out) * (1 - settings.cv.valid_fraction)
     plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
     if plan.placement == "one" and plan.beside == 1 and settings.cv.folds > 1 and jax.default_backend() == "cpu":
         held["the fold before, being saved"] = held["best so far"]  # on a GPU it is in the host's memory
     rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
-    return Footprint(name, _by_module(params), cost.flops, held, rows_bytes, plan)
+    valid = rows - held_out - int(trained)
+    scratch = _scratch(task, plan, rows, valid, held_out) if compiled and plan.placement in ("one", "vmap") else {}
+    return Footprint(name, _by_module(params), cost.flops, held, rows_bytes, plan, scratch)
+
+
+def _scratch(task: Task, plan: Plan, rows: int, valid: int, held_out: int) -> dict[str, int]:
+    """Of a step, of validation and of prediction by one fold's module; `pmap`'s programs cannot be asked ahead."""
+    train = task.settings.train
+    valid_batch, test_batch = (evaluation_batch_size(n, train.eval_batch_size) for n in (valid, held_out))
+    known = Arguments(task, Executor(plan), rows=rows, batch=train.batch_size, valid_batch=valid_batch)
+    programs = {
+        "training step": known.lower_steps(),
+        "validation": known.lower_epoch(),
+        "prediction": lower_sweep(task, test_batch),
+    }
+    return {name: max(_temporary(lowered) for lowered in each) for name, each in programs.items()}
+
+
+def _temporary(lowered: Lowered) -> int:
+    found = lowered.compile().memory_analysis()  # None where a backend does not tell
+    return found.temp_size_in_bytes if found is not None else 0
 
 
 def _by_module(params: Mapping[str, Any]) -> dict[str, int]:

@@ -91,6 +91,7 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     assert small.rows_bytes == 1000 * (4 * 2 + 2 * 4 + 4 + 1)
     assert small.plan.placement == "vmap"
     assert small.total_bytes == 2 * (sum(small.step_bytes.values()) + small.rows_bytes)
+    assert small.scratch_bytes == {}
 
 
 def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsys: pytest.CaptureFixture[str]):
@@ -109,6 +110,18 @@ def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[st
     assert main(["inspect", f"--config={CONFIGS / 'text.py'}:petfinder", "--config.data.root=/no/such/root"]) == 2
     assert "/no/such/root" in capsys.readouterr().err
     assert "assumed" in inspected(capsys, "text.py:petfinder")["sizes"]
+
+
+def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
+    """Of every program on one device; then it counts instead of gradients and activations, once for each fold at work."""
+    spec = InputSpec(("tabular",), ("a", "b", "c"), onehot=30, groups=4, numbers=2)
+    settings = shrunken("tabular", tmp_path, train__batch_size=64, train__fold_parallel="sequential")
+    (counted,), (asked,) = (footprints(settings, spec, 1000, compiled=compiled) for compiled in (False, True))
+    assert counted.scratch_bytes == {}
+    assert list(asked.scratch_bytes) == ["training step", "validation", "prediction"]
+    assert all(0 < size < 1 << 20 for size in asked.scratch_bytes.values())
+    scratch = counted.step_bytes["gradients"] + counted.step_bytes["activations"]
+    assert asked.total_bytes - counted.total_bytes == max(asked.scratch_bytes.values()) - scratch
 
 
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]):

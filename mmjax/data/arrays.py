@@ -1,4 +1,4 @@
-"""Arrays as long as a table: in memory or, for what is larger, in nameless files that are mapped and vanish with the process."""
+"""Arrays as long as a table: in memory or, where that is short, in nameless mapped files that vanish with the process."""
 
 import os
 import tempfile

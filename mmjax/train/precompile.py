@@ -35,8 +35,8 @@ def compile_ahead(run: Run) -> None:
         targets = ("search", name) if refit else (name,)
         if groups := [left for target in targets if (left := folds_left(run, name, target))]:
             jobs[name, PLAN] = partial(_plan, run, name, groups)
-            jobs[name, STEPS] = partial(_lower_plans, run, name, groups, _Arguments.lower_steps)
-            jobs[name, EPOCH] = partial(_lower_plans, run, name, groups, _Arguments.lower_epoch)
+            jobs[name, STEPS] = partial(_lower_plans, run, name, groups, Arguments.lower_steps)
+            jobs[name, EPOCH] = partial(_lower_plans, run, name, groups, Arguments.lower_epoch)
         if sweeps := sweep_batch(run, name):
             jobs[name, SWEEP] = partial(lower_sweep, run.task(name), sweeps)
     run.ahead.start(jobs)
@@ -48,18 +48,18 @@ def _plan(run: Run, name: str, groups: Sequence[Sequence[FoldRows]]) -> None:
 
 
 def _lower_plans(
-    run: Run, name: str, groups: Sequence[Sequence[FoldRows]], lower: Callable[["_Arguments"], Iterator[Lowered]]
+    run: Run, name: str, groups: Sequence[Sequence[FoldRows]], lower: Callable[["Arguments"], Iterator[Lowered]]
 ) -> Iterator[Lowered]:
     # Plans were made before, and are read from plan.json; two groups of one plan share its programs.
     for plan, group in {plan_folds(run, name, group): group for group in groups}.items():
         executor, task = executor_of(run, name, plan)
         if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
-            yield from lower(_Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch))
+            yield from lower(Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch))
 
 
 @dataclass(frozen=True)
-class _Arguments:
+class Arguments:
     """Shapes of the arguments `Fit` passes to a phase's programs.
 
     Attributes:
@@ -78,14 +78,17 @@ class _Arguments:
 
     @property
     def programs(self) -> Programs:
+        """The phase's own."""
         return self.executor.once(self.task, lambda: make_programs(self.task, self.executor))
 
     @property
     def state(self) -> TrainState:
+        """Of all folds of a group."""
         return self._placed(state.shapes(*self.task.variables, self.programs.optimizer), self.executor.plan.folds)
 
     @property
     def known(self) -> Rows:
+        """What lies on the device."""
         task, folds_ = self.task, self.executor.plan.folds
         rows = blank_rows(task.spec, self.rows, task.code_width) if self.executor.plan.resident else {}
         return Rows(

@@ -106,15 +106,17 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int, compil
         held["the fold before, being saved"] = held["best so far"]  # on a GPU it is in the host's memory
     rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
     valid = rows - held_out - int(trained)
-    scratch = _scratch(task, plan, rows, valid, held_out) if compiled and plan.placement in ("one", "vmap") else {}
+    scratch = _scratch(task, plan, rows, valid, held_out) if compiled and jax.process_count() == 1 else {}
     return Footprint(name, _by_module(params), cost.flops, held, rows_bytes, plan, scratch)
 
 
 def _scratch(task: Task, plan: Plan, rows: int, valid: int, held_out: int) -> dict[str, int]:
-    """Of a step, of validation and of prediction by one fold's module; `pmap`'s programs cannot be asked ahead."""
+    """Of a step, of validation and of prediction by one fold's module."""
     train = task.settings.train
     valid_batch, test_batch = (evaluation_batch_size(n, train.eval_batch_size) for n in (valid, held_out))
-    known = Arguments(task, Executor(plan), rows=rows, batch=train.batch_size, valid_batch=valid_batch)
+    executor = Executor(plan)
+    task = make_task(task.name, task.settings, task.spec, executor.axis_name)
+    known = Arguments(task, executor, rows=rows, batch=train.batch_size, valid_batch=valid_batch)
     programs = {
         "training step": known.lower_steps(),
         "validation": known.lower_epoch(),

@@ -15,8 +15,20 @@ from mmjax.train.crossval import crossval
 from tests.shrunken import shrunken
 
 
-@pytest.mark.parametrize(("fold_parallel", "resident"), [("vmap", "device"), ("threads", "device"), ("sequential", "host")])
-def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(
+    ("fold_parallel", "resident", "devices", "placement"),
+    [
+        ("vmap", "device", 1, "auto"),
+        ("threads", "device", 1, "auto"),
+        ("sequential", "host", 1, "auto"),
+        ("auto", "device", 2, "folds"),
+        ("auto", "device", 2, "batch"),
+        ("auto", "host", 2, "batch"),
+    ],
+)
+def test_each_step_compiles_once_and_ahead(
+    fold_parallel: str, resident: str, devices: int, placement: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """Breaks where a shape is guessed wrong, or depends on the fold, the phase's group or the refit."""
     settings = shrunken(
         "mmae_attention",
@@ -26,6 +38,8 @@ def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tm
         train__refit=True,
         train__fold_parallel=fold_parallel,
         train__resident=resident,
+        train__devices=devices,
+        train__placement=placement,
     )
     jax.config.update("jax_log_compiles", True)  # jax.log_compiles() would not reach the other thread
     try:
@@ -36,7 +50,8 @@ def test_each_step_compiles_once_and_ahead(fold_parallel: str, resident: str, tm
     done = [r for r in caplog.records if r.getMessage().startswith("Finished XLA compilation of jit(")]
     compiled = Counter(r.getMessage().split("(")[1].split(")")[0] for r in done)
     tasks = 2  # the autoencoder and the classifier
-    for name in ("initialise", "train_chunk", "evaluate"):
+    chunk = "train_chunk" if devices == 1 else "_fun"  # pmap's own name for all it maps
+    for name in ("initialise", chunk, "evaluate"):
         assert compiled[name] == tasks, name
         threads = {r.threadName for r in done if f"jit({name})" in r.getMessage()}
         assert threads == {"mmjax-compile"}, f"{name}: not ahead"

@@ -5,6 +5,8 @@ Every function here takes and returns a leading fold axis F on state, `rows.fold
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -42,9 +44,10 @@ class Executor:
         """Device axis a step must average over, or None."""
         return DEVICE_AXIS if self.plan.placement == "batch" else None
 
-    @property
-    def sharding(self) -> Sharding:
-        """Where `put` places what every fold shares."""
+    def sharding(self, *, by_fold: bool) -> Sharding:
+        """Where `put` places a stacked tree (`by_fold`) or what every fold shares."""
+        if by_fold and self.plan.placement == "folds":
+            return self._by_fold
         if self.plan.placement in ("one", "vmap"):
             return SingleDeviceSharding(self._devices[0])
         return NamedSharding(self._mesh, PartitionSpec())
@@ -63,8 +66,7 @@ class Executor:
 
     def put(self, tree: Any, *, by_fold: bool) -> Any:
         """Places a stacked tree (`by_fold`) or a tree that every fold shares."""
-        split = by_fold and self.plan.placement == "folds"
-        return jax.device_put(tree, self._by_fold if split else self.sharding)
+        return jax.device_put(tree, self.sharding(by_fold=by_fold))
 
     def put_rows(self, rows: Rows) -> Rows:
         """Places a phase's rows."""
@@ -99,7 +101,13 @@ class Executor:
         def split(x: Any) -> Any:  # F x S x B x ... -> F x S x P x B/P x ...
             return x.reshape(*x.shape[:2], devices, x.shape[2] // devices, *x.shape[3:])
 
-        return lambda state, rows, index, active: mapped(state, rows, jax.tree.map(split, index), active)
+        def run(state: Any, rows: Rows, index: Any, active: Any) -> tuple[Any, Any]:
+            return mapped(state, rows, jax.tree.map(split, index), active)
+
+        def lower(state: Any, rows: Rows, index: Any, active: Any) -> Any:
+            return mapped.lower(state, rows, jax.eval_shape(partial(jax.tree.map, split), index), active)
+
+        return _Mapped(run, lower)
 
     def _place_folds(self, local: Callable) -> Callable:
         devices = self.plan.devices
@@ -122,7 +130,15 @@ class Executor:
             state, sums = mapped(move(state), known[1], split(index), split(active))
             return back(state), back(sums)
 
-        return run
+        def lower(state: Any, rows: Rows, index: Any, active: Any) -> Any:
+            def placed(tree: Any) -> Any:
+                shapes = jax.eval_shape(split, tree)
+                return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._by_fold), shapes)
+
+            known = Rows(rows.shared, placed(rows.fold), placed(rows.constant))
+            return mapped.lower(placed(state), known, *jax.eval_shape(split, (index, active)))
+
+        return _Mapped(run, lower)
 
 
 def jit(function: Callable, **options: Any) -> Callable:
@@ -133,6 +149,17 @@ def jit(function: Callable, **options: Any) -> Callable:
     """
     keep = {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else None
     return jax.jit(function, compiler_options=keep, **options)
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """A chunk under `pmap`, with what divides and joins its arrays; `lower` lowers it from shapes that say where they lie."""
+
+    run: Callable
+    lower: Callable
+
+    def __call__(self, *args: Any) -> tuple[Any, Any]:
+        return self.run(*args)
 
 
 class InTurns:

@@ -53,7 +53,7 @@ def _lower_plans(
     # Plans were made before, and are read from plan.json; two groups of one plan share its programs.
     for plan, group in {plan_folds(run, name, group): group for group in groups}.items():
         executor, task = executor_of(run, name, plan)
-        if plan.placement in ("one", "vmap"):  # pmap has programs of its own, which `lower` does not reach
+        if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
             yield from lower(Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch))
 
@@ -64,7 +64,7 @@ class Arguments:
 
     Attributes:
       task: what is trained.
-      executor: of a plan on one device.
+      executor: of a plan in one process.
       rows: N, rows of the table.
       batch: B.
       valid_batch: rows of a validation batch.
@@ -84,46 +84,50 @@ class Arguments:
     @property
     def state(self) -> TrainState:
         """Of all folds of a group."""
-        return self._placed(state.shapes(*self.task.variables, self.programs.optimizer), self.executor.plan.folds)
+        return self._by_fold(state.shapes(*self.task.variables, self.programs.optimizer))
 
     @property
     def known(self) -> Rows:
         """What lies on the device."""
-        task, folds_ = self.task, self.executor.plan.folds
+        task = self.task
         rows = blank_rows(task.spec, self.rows, task.code_width) if self.executor.plan.resident else {}
         return Rows(
-            shared=self._placed({k: v for k, v in rows.items() if k in folds.SHARED}),
-            fold=self._placed({k: v for k, v in rows.items() if k not in folds.SHARED}, folds_),
-            constant=self._placed(blank_constants(task.spec), folds_),
+            shared=self._placed({k: v for k, v in rows.items() if k in folds.SHARED}, by_fold=False),
+            fold=self._by_fold({k: v for k, v in rows.items() if k not in folds.SHARED}),
+            constant=self._by_fold(blank_constants(task.spec)),
         )
 
     def lower_steps(self) -> Iterator[Lowered]:
         """Initial values and the steps."""
         plan = self.executor.plan
         yield folds.initialiser(self.task).lower(jax.ShapeDtypeStruct((2,), np.uint32))
-        each = (plan.folds, plan.steps, self.batch)
+        each = (self.executor.width, plan.steps, self.batch)
         index = jax.ShapeDtypeStruct(each, np.int32) if plan.resident else self._gathered(*each)
-        active = jax.ShapeDtypeStruct((plan.folds, plan.steps), bool)
+        active = jax.ShapeDtypeStruct(each[:2], bool)
         yield self.programs.train.lower(self.state, self.known, index, active)
 
     def lower_epoch(self) -> Iterator[Lowered]:
         """Validation and early stopping."""
-        own, plan, size = self.state, self.executor.plan, self.valid_batch
-        if plan.resident:
-            index, weight = (self._placed(jax.ShapeDtypeStruct((size,), d), plan.folds) for d in (np.int32, np.float32))
+        own, size = self.state, self.valid_batch
+        if self.executor.plan.resident:
+            index, weight = (self._by_fold(jax.ShapeDtypeStruct((size,), d)) for d in (np.int32, np.float32))
         else:
-            index, weight = self._gathered(plan.folds, size), jax.ShapeDtypeStruct((plan.folds, size), np.float32)
+            each = (self.executor.width, size)
+            index, weight = self._gathered(*each), jax.ShapeDtypeStruct(each, np.float32)
         evaluate = self.programs.evaluate.lower(own.params, own.batch_stats, self.known, index, weight)
         yield evaluate
-        sums = self._placed(evaluate.out_info)
+        sums = self._placed(evaluate.out_info, by_fold=True)
         yield add_sums.lower(sums, sums)
         yield self.programs.end_epoch.lower(own, sums)
 
-    def _placed(self, tree: Any, *leading: int) -> Any:
-        def place(x: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype, sharding=self.executor.sharding)
+    def _placed(self, tree: Any, *, by_fold: bool) -> Any:
+        sharding = self.executor.sharding(by_fold=by_fold)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
-        return jax.tree.map(place, tree)
+    def _by_fold(self, tree: Any) -> Any:
+        """Stacked, with a leading fold axis."""
+        width = self.executor.width
+        return self._placed(jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), tree), by_fold=True)
 
     def _gathered(self, *leading: int) -> dict[str, Any]:
         """Batches of rows that live on the host."""

@@ -30,17 +30,34 @@ OPTIONS = [
 ]
 
 
-def launch(workdir: Path, cache: Path, compiled: Path, *, devices: int, count: int) -> list[subprocess.Popen]:
-    """`count` processes of one run, with `devices` virtual devices each."""
+def slurm(process: int, count: int, job: int) -> dict[str, str]:
+    """What `srun` tells each of its processes; jax makes the port out of the job's number."""
+    where = {"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": str(process)}
+    return where | {"SLURM_JOB_ID": str(job), "SLURM_NTASKS": str(count), "SLURM_PROCID": str(process)}
+
+
+def free_port(first: int) -> int:
+    """At or after `first`; 0: any."""
     with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+        try:
+            free.bind(("localhost", first))
+        except OSError:
+            return free_port(first + 1)
+        return free.getsockname()[1]
+
+
+def launch(
+    workdir: Path, cache: Path, compiled: Path, *, devices: int, count: int, by_slurm: bool = False
+) -> list[subprocess.Popen]:
+    """`count` processes of one run, with `devices` virtual devices each, that find one another by flags or as under SLURM."""
+    port, job = free_port(0), free_port(2**16 - 2**12)  # of jax's range, so that port and job number are one
     started = []
     for process in range(count):
         joined = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"] if count > 1 else []
+        joined = ["--distributed"] if by_slurm else joined
         command = [sys.executable, "train.py", f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={cache}", *joined]
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"}
-        env = killing.environment(compiled) | flags
+        env = killing.environment(compiled) | flags | (slurm(process, count, job) if by_slurm else {})
         started.append(
             subprocess.Popen(
                 command, cwd=killing.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
@@ -78,7 +95,7 @@ def test_two_processes_equal_one_stopped_or_not(tmp_path: Path):
     assert [code for code, _ in stopped] == [75, 75], stopped
     assert list((tmp_path / "two" / "checkpoints").glob("*/0*/arrays")), "saved by process 0"
 
-    ended = finish(launch(tmp_path / "two", cache, compiled, devices=2, count=2))
+    ended = finish(launch(tmp_path / "two", cache, compiled, devices=2, count=2, by_slurm=True))
     assert [code for code, _ in ended] == [0, 0], ended
     assert "Going on with fold 0" in ended[0][1]
     assert "epoch" not in ended[1][1], "the second process is silent"

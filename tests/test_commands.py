@@ -243,7 +243,7 @@ def test_evaluate_scores_a_labelled_table(trained: "Trained", tmp_path: Path, ca
     assert main(["evaluate", *where, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert main(["predict", *where, f"--out={out}"]) == 0
-    predicted = pd.read_csv(out)["class"]
+    predicted = pd.read_csv(out)["prediction"]
     assert found["ensemble"]["accuracy"] == pytest.approx(np.mean(predicted[3:] == frame["route"][3:]))
     assert (found["rows"], found["rows_scored"], found["rows_trained_on"]) == (60, 57, 50)
     assert found["data_report"]["label_unknown"] == 2

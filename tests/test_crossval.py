@@ -114,6 +114,11 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
     assert report["counts"]["image_broken"] == len(broken)
     assert {e["file"] for e in report["entries"]["image_broken"]} == {p.name for p in broken}
     assert 0 < summary["mean"]["accuracy"] < 1
+    dull = []
+    for fold in predictions["fold"].unique():
+        held_out = predictions["fold"] == fold
+        dull.append((predictions["label"][held_out] == predictions["label"][~held_out].mode()[0]).mean())
+    assert summary["most_frequent_class"] == pytest.approx(np.mean(dull))
 
 
 def test_rows_with_one_id_keep_their_places_and_a_second_session_reports_alike(cache: Path, tmp_path: Path):

@@ -104,13 +104,13 @@ def _trained_on(data: "DataSettings", schema: "Schema") -> list[Path]:
 
 
 def _write(out: Path, ids: np.ndarray, ensemble: "Ensemble", predictions: "Predictions") -> None:
-    """One line a row: id, class, p_<class>..., attention_<modality>..."""
+    """One line a row: id, prediction, p_<class>..., attention_<modality>..."""
     spec = ensemble.spec
     names = np.array(spec.classes, dtype=object)[predictions.probabilities.argmax(axis=1)]
     with _whole(out) as handle:
         writer = csv.writer(handle, lineterminator="\n")
         columns = [*(f"p_{c}" for c in spec.classes), *(f"attention_{m}" for m in spec.modalities)]
-        writer.writerow(["id", "class", *columns])
+        writer.writerow(["id", "prediction", *columns])
         for row, (name, chosen) in enumerate(zip(ids, names, strict=True)):
             numbers = (*predictions.probabilities[row], *predictions.attention[row])
             writer.writerow([name, chosen, *(f"{v:.9g}" for v in numbers)])

@@ -124,10 +124,18 @@ def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[s
         "by_fold": {str(f): {k: v for k, v in d.items() if k != "fold"} for f, d in done.items()},
         **metrics.summarise(list(by_fold.values())),
     }
+    if settings.task == "classifier":
+        summary["most_frequent_class"] = _most_frequent(dataset.label, fold_N, list(done))
     if dataset.name == "planted" and settings.task == "classifier":
         summary["ceiling"] = ceiling(settings.model.modalities)
     atomic_write_json(workdir / SUMMARY, summary)
     return summary
+
+
+def _most_frequent(label_N: np.ndarray, fold_N: np.ndarray, done: Sequence[int]) -> float:
+    """Mean accuracy over folds of always answering the class that is most frequent in the training folds."""
+    answers = {f: np.bincount(label_N[(fold_N >= 0) & (fold_N != f)]).argmax() for f in done}
+    return float(np.mean([np.mean(label_N[fold_N == f] == answer) for f, answer in answers.items()]))
 
 
 def _joined(workdir: Path, rows: Sequence[tuple[int, str]]) -> str:
@@ -182,7 +190,7 @@ def _lines(workdir: Path, fold: int, rows: int) -> Generator[list[str], None, No
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """The closing table: a row a fold, then mean ± standard deviation, next to the ceiling where it is known."""
+    """The closing table: a row a fold, then mean ± standard deviation, beside what needs no model, and the ceiling if known."""
     names = [n for n in CLOSING if n in summary["mean"]] or list(summary["mean"])
     table = Table(
         title=f"{summary['dataset']}: {'+'.join(summary['modalities'])}, {summary['folds_finished']} folds, held-out rows"
@@ -194,8 +202,9 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         table.add_row(fold, *(metrics.show(name, done["metrics"][name]) for name in names))
     table.add_section()
     table.add_row("mean ± std", *(metrics.show(name, summary["mean"][name], summary["std"][name]) for name in names))
-    if "ceiling" in summary:
-        table.add_row("best possible", metrics.show("accuracy", summary["ceiling"]), *([""] * (len(names) - 1)))
+    for key, title in (("most_frequent_class", "always the most frequent class"), ("ceiling", "best possible")):
+        if key in summary:
+            table.add_row(title, metrics.show("accuracy", summary[key]), *([""] * (len(names) - 1)))
     (console or Console()).print(table)
     if "ceiling" in summary:
         share = summary["mean"]["accuracy"] / summary["ceiling"]

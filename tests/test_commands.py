@@ -170,7 +170,7 @@ def test_predict_gives_a_row_for_every_row_whatever_is_wrong_with_it(trained: "T
     assert [r["id"] for r in rows] == list(frame["parcel"])
     classes = ["north", "east", "south", "west"]  # the schema's order
     attention = [f"attention_{m}" for m in ("tabular", "text", "image")]
-    assert list(rows[0]) == ["id", "class", *(f"p_{c}" for c in classes), *attention]
+    assert list(rows[0]) == ["id", "prediction", *(f"p_{c}" for c in classes), *attention]
     p_NxK = np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
     np.testing.assert_allclose(p_NxK.sum(axis=1), 1.0, atol=1e-6)
     assert [r["class"] for r in rows] == [classes[k] for k in p_NxK.argmax(axis=1)]

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 from jax.stages import Lowered
 
 from benchmarks.sizes import CASES, SIZES, Case, make_settings, make_spec
-from mmjax.train import outputs, precompile
+from mmjax.train import outputs, precompile, steps
 from mmjax.train.crossval import crossval
 from mmjax.train.fitting import rule_of
 from mmjax.train.parallel import Executor
@@ -87,3 +88,17 @@ def test_a_run_by_a_gpus_rules_gives_the_cpus_numbers(
     assert (on_cpu["beside"], on_gpu["beside"]) == (2, 1)
     assert on_gpu["looped"]
     assert on_gpu["placement"] == ("vmap" if row == "tabular" else "one")
+
+
+def test_the_check_for_finite_gradients_sums_alike_on_every_backend(monkeypatch: pytest.MonkeyPatch):
+    """Breaks where the CPU's products with halves count a value twice or not at all, or either way loses a nan."""
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.random(shape), jnp.float32) for shape in [(7,), (5, 3), (3, 3, 4, 2)]]
+    totals, lost = [], []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda b=backend: b)
+        total = jax.jit(lambda a: steps._total(a))  # a function of its own: traced by this backend's rule
+        totals.append(float(total(arrays)))
+        lost += [float(total([*arrays[:i], jnp.full_like(arrays[i], np.nan), *arrays[i + 1 :]])) for i in range(len(arrays))]
+    np.testing.assert_allclose(totals, sum(float(a.sum()) for a in arrays), rtol=1e-5)
+    assert np.isnan(lost).all()

@@ -132,14 +132,16 @@ def _train_step(
 
 
 def _total(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
-    """A sum of all values (each of a matrix twice), finite only if they are.
+    """A sum of all values, finite only if they are.
 
-    For XLA on a CPU: matrices as products with ones first, twice as fast as its own sum; two rows of ones, since it has
+    For XLA on a CPU: matrices as products with halves first, twice as fast as its own sum; two rows of halves, since it has
     products of matrices ready and compiles one with a vector for every shape. All vectors become one: BatchNorm has a hundred,
-    and each sum of its own is a kernel or two.
+    and each sum of its own is a kernel or two. A GPU sums a gradient where it is made.
     """
+    if jax.default_backend() != "cpu":
+        return sum((jnp.sum(x) for x in arrays), jnp.zeros(()))
     flat = [x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x for x in arrays]
-    vectors = [x if x.ndim < 2 else (jnp.ones((2, len(x)), x.dtype) @ x).reshape(-1) for x in flat]
+    vectors = [x if x.ndim < 2 else (jnp.full((2, len(x)), 0.5, x.dtype) @ x).reshape(-1) for x in flat]
     return jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(vectors)))  # or XLA sums them one by one again
 
 

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.machine import facts, say, use_cores
+from benchmarks.machine import facts, memory, say, use_cores
 
 Run = Callable[[int], int]
 """Does that many repeats, waits for the device and returns how many steps they were."""
@@ -40,6 +41,7 @@ class Entrant:
       seconds: of one step, by round.
       failed: why it could not run.
       found: facts of its preparation.
+      memory: its process's peaks, see `machine.memory`; empty where it shares this process.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Entrant:
     seconds: list[float] = field(default_factory=list)
     failed: str = ""
     found: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
 
     def warm(self, seconds: float) -> int:
         """Prepares, notes what compilation took and returns how many repeats take about so long."""
@@ -65,7 +68,7 @@ class Entrant:
         """Results for JSON."""
         if self.failed:
             return {"failed": self.failed}
-        return {"compile_s": self.compile_seconds, "step_s": spread(self.seconds), "rounds_s": self.seconds}
+        return {"compile_s": self.compile_seconds, "step_s": spread(self.seconds), "rounds_s": self.seconds} | self.memory
 
 
 @dataclass
@@ -116,9 +119,11 @@ class Apart(Entrant):
 
     Attributes:
       command: starts the worker; see `worker_command`.
+      patience: seconds an answer may take before the process is killed; 0: any.
     """
 
     command: list[str]
+    patience: float = 0.0
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _said: IO[bytes] = field(default_factory=tempfile.TemporaryFile, init=False, repr=False)
 
@@ -158,26 +163,47 @@ class Apart(Entrant):
         assert self._process
         assert self._process.stdin
         assert self._process.stdout
-        line = ""
+        line, asked = "", time.monotonic()
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"failed": f"its process ended with {self._process.wait()}"}
+            with _killed_after(self.patience, self._process):
+                line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"failed": self._end(time.monotonic() - asked)}
         if "failed" in answer:
             self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 4000))
             said = self._said.read().decode(errors="replace").strip()
             self.close()
             why = answer["failed"] if line or not said else f"{answer['failed']}: {said.splitlines()[-1]}"
             raise WorkerError(f"{why}\n{said}")
+        self.memory = answer["memory"]
         time.sleep(PAUSE)
         return answer
+
+    def _end(self, waited: float) -> str:
+        """Why there was no answer."""
+        assert self._process
+        code = self._process.wait()
+        return f"no answer in {waited:.0f} s" if 0 < self.patience <= waited else f"its process ended with {code}"
+
+
+@contextmanager
+def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Ends a process that is still not done after so long; 0: never."""
+    timer = threading.Timer(seconds, process.kill)
+    if seconds:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def serve(contender: Contender, answers: IO[str]) -> None:
     """The worker's side of `Apart`: answers requests until their end.
 
     `{"prepare": seconds}` gets compile_s, repeats and found; `{"run": repeats}` gets step_s; a failure gets failed, the reason.
+    Each also gets memory, the peaks so far.
     """
     for line in sys.stdin:
         request = json.loads(line)
@@ -190,6 +216,7 @@ def serve(contender: Contender, answers: IO[str]) -> None:
         except Exception as error:
             traceback.print_exc()
             answer = {"failed": _reason(error)}
+        answer["memory"] = memory()
         print(json.dumps(answer, default=str), file=answers, flush=True)
 
 
@@ -247,9 +274,10 @@ def ratio(ours: Entrant, theirs: Entrant) -> dict[str, float] | None:
 
 
 def arguments(description: str, name: str) -> argparse.ArgumentParser:
-    """The options all scripts share; `name` is the JSON file's."""
+    """The options all scripts share; `name` is the script's."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help=f"folder for {name}.json")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for the JSON file")
+    parser.add_argument("--name", default=name, help="of the JSON file; the report reads those that begin with the script's name")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
     parser.add_argument("--minutes", type=float, default=0.0, help="start no further case after this long; 0: no limit")
     parser.add_argument("--threads", type=int, default=0, help="cores for both frameworks; 0: all")
@@ -262,7 +290,7 @@ class Report:
     """The JSON file of one script: rewritten after every case, so that a run cut short leaves what it has."""
 
     def __init__(self, options: argparse.Namespace, name: str):
-        self.options, self.path = options, options.out / f"{name}.json"
+        self.options, self.path = options, options.out / f"{options.name}.json"
         self.start, self.limit = time.monotonic(), options.minutes * 60
         shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k != "worker"}
         self.content: dict[str, Any] = {"benchmark": name, "facts": facts(), "options": shown}
@@ -294,7 +322,7 @@ def run_cases(
 
     Args:
       options: see `arguments`.
-      name: of the script and its JSON file.
+      name: of the script.
       cases: in order; those for which the time of --minutes is used up are named as left out.
       work: does a job of `run_apart`, or makes the contender of an `Apart`.
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
-from benchmarks.machine import say
+from benchmarks.machine import memory, say
 from benchmarks.sizes import Case, Size, make_settings, make_spec
 
 NAME = "input_pipeline"
@@ -41,7 +41,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    run_cases(parse(argv), NAME, cases, lambda job: (_ours if job["kind"] == "ours" else _theirs)(job))
+    run_cases(parse(argv), NAME, cases, lambda job: (_ours if job["kind"] == "ours" else _theirs)(job) | memory())
 
 
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -104,13 +104,15 @@ def _waiting(batches: Iterable[Any], step: Callable[[Any], Any], finish: Callabl
 
 
 def _ours(job: dict[str, Any]) -> dict[str, Any]:
-    from mmjax.data.image_store import open_image_store  # noqa: PLC0415 - a worker imports its own side alone
+    from benchmarks.ours import start_device  # noqa: PLC0415 - a worker imports its own side alone
+    from mmjax.data.image_store import open_image_store  # noqa: PLC0415
     from mmjax.data.loader import DispatchSource, Loader, gather_rows  # noqa: PLC0415
     from mmjax.data.report import DataReport  # noqa: PLC0415
     from mmjax.train import runtime  # noqa: PLC0415
 
     if runtime.worth_keeping(make_settings(3, _wait_size(job["side"], gpu=False))):  # as `mmjax train` does
         runtime.keep_memory()
+    start_device()
     names = [f"{i}.jpg" for i in range(job["count"])]
 
     def epoch(gather: Any, seed: int, steps: int = 1) -> Loader:

@@ -69,3 +69,15 @@ def peak_memory() -> int:
         line = next(v for v in status.read_text(encoding="utf-8").splitlines() if v.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory() -> dict[str, int]:
+    """`peak_memory`, and on a GPU the largest memory of it that this process's framework held so far."""
+    found = {"peak_bytes": peak_memory()}
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
+    if torch is not None and torch.cuda.is_initialized():
+        found["device_peak_bytes"] = int(torch.cuda.max_memory_allocated())
+    elif jax is not None and jax.default_backend() != "cpu":
+        stats = jax.local_devices()[0].memory_stats() or {}
+        found |= {"device_peak_bytes": int(stats["peak_bytes_in_use"])} if "peak_bytes_in_use" in stats else {}
+    return found

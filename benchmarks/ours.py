@@ -24,6 +24,11 @@ SHARED = ("image", "present", "label")
 """As mmjax/train/folds.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
 
 
+def start_device() -> None:
+    """What a process's first use of the device takes, before a timer runs; `theirs.set_up` does the same."""
+    jax.block_until_ready(jnp.zeros(1))
+
+
 @dataclass(frozen=True, eq=False)
 class EncodingTask(Task):
     """A classifier that computes its frozen codes anew at every step, as a PyTorch loop does; ours computes them once."""

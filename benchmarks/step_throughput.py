@@ -51,6 +51,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encode", default="eager", help="modes that also run the frozen encoder at every step; may be empty")
     parser.add_argument("--dtypes", default="float32", help="of float32, bfloat16")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds a PyTorch mode may take to compile; 0: any")
     return parser.parse_args(argv)
 
 
@@ -100,7 +101,8 @@ def _apart(
     """Ours, or PyTorch's in a mode; `encode`: with the frozen autoencoder at every step."""
     job = {"mode": mode, "case": case.name, "size": options.size, "dtype": dtype, "encode": encode}
     name = ("" if mode == "ours" else "torch_") + mode + ("_encode" if encode else "")
-    return Apart(name, worker_command(NAME, job, options), optional=optional)
+    patience = options.patience if optional else 0.0
+    return Apart(name, worker_command(NAME, job, options), optional=optional, patience=patience)
 
 
 def skipped_modes(modes: list[str]) -> dict[str, str]:
@@ -159,7 +161,8 @@ def _theirs(case: Case, dtype: str, options: argparse.Namespace, content: dict[s
         # One thread can only win where steps are small, NHWC only where there are convolutions over pixels.
         if mode in content["skipped_modes"] or mode == ("one_thread" if pictures else "channels_last"):
             continue
-        optional = mode != "eager" or options.size == "paper"  # the paper's size may not fit beside the others
+        # A GPU's memory, or the paper's size on any device, may not hold it beside the others.
+        optional = mode != "eager" or options.size == "paper" or content["facts"]["backend"] != "cpu"
         out.append(_apart(mode, case, dtype, options, optional=optional))
         if case.codes and mode in options.encode.split(","):
             out.append(_apart(mode, case, dtype, options, encode=True, optional=optional))

@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -119,11 +120,13 @@ class Apart(Entrant):
 
     Attributes:
       command: starts the worker; see `worker_command`.
-      patience: seconds an answer may take before the process is killed; 0: any.
+      patience: seconds after which it is left out if it is not ready, counted from its making, so that a case's contenders
+        share them; 0: any.
     """
 
     command: list[str]
     patience: float = 0.0
+    _made: float = field(default_factory=time.monotonic, init=False, repr=False)
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _said: IO[bytes] = field(default_factory=tempfile.TemporaryFile, init=False, repr=False)
 
@@ -133,7 +136,8 @@ class Apart(Entrant):
         self._process = subprocess.Popen(
             self.command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
         )
-        answer = self._ask({"prepare": seconds})
+        with _killed_at(self._made + self.patience if self.patience else None, self._process):
+            answer = self._ask({"prepare": seconds})
         self.compile_seconds = answer["compile_s"]
         self.found.update(answer["found"])
         return answer["repeats"]
@@ -163,13 +167,12 @@ class Apart(Entrant):
         assert self._process
         assert self._process.stdin
         assert self._process.stdout
-        line, asked = "", time.monotonic()
+        line = ""
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-            with _killed_after(self.patience, self._process):
-                line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"failed": self._end(time.monotonic() - asked)}
+            line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"failed": self._end()}
         if "failed" in answer:
             self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 4000))
             said = self._said.read().decode(errors="replace").strip()
@@ -180,18 +183,18 @@ class Apart(Entrant):
         time.sleep(PAUSE)
         return answer
 
-    def _end(self, waited: float) -> str:
+    def _end(self) -> str:
         """Why there was no answer."""
         assert self._process
-        code = self._process.wait()
-        return f"no answer in {waited:.0f} s" if 0 < self.patience <= waited else f"its process ended with {code}"
+        code, late = self._process.wait(), 0 < self.patience <= time.monotonic() - self._made
+        return f"not ready in {self.patience:.0f} s" if late and code == -signal.SIGKILL else f"its process ended with {code}"
 
 
 @contextmanager
-def _killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Ends a process that is still not done after so long; 0: never."""
-    timer = threading.Timer(seconds, process.kill)
-    if seconds:
+def _killed_at(end: float | None, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Ends a process that is not done by a time of `time.monotonic`; None: never."""
+    timer = threading.Timer(0 if end is None else max(0.0, end - time.monotonic()), process.kill)
+    if end is not None:
         timer.start()
     try:
         yield
@@ -277,7 +280,9 @@ def arguments(description: str, name: str) -> argparse.ArgumentParser:
     """The options all scripts share; `name` is the script's."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for the JSON file")
-    parser.add_argument("--name", default=name, help="of the JSON file; the report reads those that begin with the script's name")
+    parser.add_argument(
+        "--name", default=name, help="of the JSON file; the report reads those that begin with the script's name"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
     parser.add_argument("--minutes", type=float, default=0.0, help="start no further case after this long; 0: no limit")
     parser.add_argument("--threads", type=int, default=0, help="cores for both frameworks; 0: all")
@@ -305,7 +310,9 @@ class Report:
         """Writes the file."""
         self.content["seconds"] = time.monotonic() - self.start
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.content, indent=1, default=str) + "\n", encoding="utf-8")
+        whole = self.path.with_suffix(".tmp")  # a script may be ended while it writes
+        whole.write_text(json.dumps(self.content, indent=1, default=str) + "\n", encoding="utf-8")
+        whole.replace(self.path)
 
 
 Cases = Callable[[Report], Iterator[tuple[str, Callable[[], dict[str, Any]]]]]

@@ -10,7 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-Found = dict[str, Any]
+from benchmarks.targets import Found, of_script
+
 NAMES = {
     "row1": "#1 table",
     "row2": "#2 text",
@@ -27,7 +28,9 @@ OURS, THEIRS, GREY = "#2f6fb0", "#d9822b", "#888888"
 
 
 def draw(files: dict[str, Found], path: Path) -> None:
-    """Writes the figure with the panels there are results for."""
+    """Writes the figure with the panels there are results for; of steps and runs all cases of the first file's size."""
+    files = {name: _joined(files, name) for name in ("step_throughput", "crossval_throughput", "input_pipeline", "scaling")}
+    files = {name: found for name, found in files.items() if found}
     panels = [(_steps, "step_throughput"), (_runs, "crossval_throughput"), (_rows, "scaling"), (_folds, "scaling")]
     known = [(panel, files[name]) for panel, name in panels if name in files and _has(panel, files[name])]
     if not known:
@@ -50,6 +53,16 @@ def draw(files: dict[str, Found], path: Path) -> None:
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _joined(files: dict[str, Found], name: str) -> Found:
+    """A script's first file, with the cases that others of the same size add."""
+    kept: Found = {}
+    for found in of_script(files, name).values():
+        kept = kept or found
+        if name != "scaling" and found["options"].get("size") == kept["options"].get("size"):
+            kept = kept | {"cases": found["cases"] | kept["cases"]}
+    return kept
 
 
 def _has(panel: Any, found: Found) -> bool:

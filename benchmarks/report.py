@@ -1,48 +1,62 @@
 """Markdown and a plot from the JSON files of a benchmark folder.
 
-  python -m benchmarks.report --out runs/bench
+  python -m benchmarks.report --out runs/bench [--no-figure]
 
-Writes report.md and speed.png there. Every ratio is ours against theirs in the same run: 2 means ours is twice as fast. The
-range in brackets is the least and the largest of the rounds.
+Reads every file whose name begins with a script's (step_throughput_paper.json); writes report.md and speed.png there. Every
+ratio is ours against theirs in the same run: 2 means ours is twice as fast. The range in brackets is the least and the largest
+of the rounds.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from benchmarks.targets import targets
+from benchmarks.targets import Files, Found, of_script, targets
 
-Found = dict[str, Any]
-FILES = ("step_throughput", "crossval_throughput", "input_pipeline", "scaling")
+MODES = {"eager_kept": "eager with ours' malloc options", "one_thread": "eager on one thread", "channels_last": "eager, NHWC"}
+"""PyTorch's modes whose names say too little."""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    folder = parser.parse_args(argv).out
-    files = {n: json.loads((folder / f"{n}.json").read_text()) for n in FILES if (folder / f"{n}.json").exists()}
+    parser.add_argument("--no-figure", action="store_true", help="write report.md alone, without matplotlib")
+    options = parser.parse_args(argv)
+    folder, files = options.out, read(options.out)
     if not files:
-        print(f"{folder} holds none of {', '.join(f'{n}.json' for n in FILES)}; run `make bench` first.", file=sys.stderr)
+        print(f"{folder} holds none of {', '.join(f'{n}*.json' for n in SECTIONS)}; run `make bench` first.", file=sys.stderr)
         raise SystemExit(1)
     (folder / "report.md").write_text(markdown(files), encoding="utf-8")
-    from benchmarks.plot import draw  # noqa: PLC0415 - matplotlib
+    print(folder / "report.md", flush=True)
+    if not options.no_figure:
+        from benchmarks.plot import draw  # noqa: PLC0415 - matplotlib
 
-    draw(files, folder / "speed.png")
-    print(f"{folder / 'report.md'}, {folder / 'speed.png'}", flush=True)
+        draw(files, folder / "speed.png")
+        print(folder / "speed.png", flush=True)
 
 
-def markdown(files: dict[str, Found]) -> str:
+def read(folder: Path) -> Files:
+    """The folder's files by name, script by script, the one of a script's own name first."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    return {stem: file for name in SECTIONS for stem, file in of_script(found, name).items()}
+
+
+def markdown(files: Files) -> str:
     """The whole report."""
-    sections = {"step_throughput": steps, "crossval_throughput": crossvals, "input_pipeline": photos, "scaling": scalings}
-    parts = ["# Benchmarks", facts(next(iter(files.values()))["facts"]), aims(files)]
-    for name, found in files.items():
-        parts.append(sections[name](found))
-        if found["left_out"]:
-            parts.append(f"Left out, for want of time: {', '.join(found['left_out'])}.")
-        parts += [f"Failed: {case}: {why.splitlines()[-1]}" for case, why in found.get("failed", {}).items()]
+    first = next(iter(files.values()))["facts"]
+    parts = ["# Benchmarks", facts(first), aims(files)]
+    for name, (title, section) in SECTIONS.items():
+        for stem, found in of_script(files, name).items():
+            which = stem.removeprefix(name).replace("_", " ")
+            parts.append(f"## {title}" + (f":{which}" if which else ""))
+            if found["facts"].get("git") != first.get("git"):
+                parts.append(facts(found["facts"]))
+            parts.append(section(found) if found["cases"] else "Nothing was measured.")
+            if found["left_out"]:
+                parts.append(f"Left out, for want of time: {', '.join(found['left_out'])}.")
+            parts += [f"Failed: {case}: {why.splitlines()[-1]}" for case, why in found.get("failed", {}).items()]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
@@ -58,7 +72,9 @@ def facts(known: Found) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table, without columns that say nothing."""
+    kept = [i for i in range(len(header)) if any(row[i] not in ("-", "- / -") for row in rows)]
+    header, *rows = ([line[i] for i in kept] for line in (header, *rows))
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -68,7 +84,7 @@ def show(values: Found | None) -> str:
     return f"{values['median']:.2f} ({values['min']:.2f}-{values['max']:.2f})" if values else "-"
 
 
-def aims(files: dict[str, Found]) -> str:
+def aims(files: Files) -> str:
     """Every target beside what was measured, also those that were not."""
     rows = []
     for target in targets(files):
@@ -86,26 +102,42 @@ def best(case: Found, kind: str = "same") -> tuple[str, Found] | None:
     return (name.removeprefix("torch_"), found[name]) if name else None
 
 
+def gib(found: Found | None) -> str:
+    """Largest memory of a process, on a GPU the GPU's."""
+    peak = (found or {}).get("device_peak_bytes", (found or {}).get("peak_bytes"))
+    return f"{peak / 2**30:.2f}" if peak else "-"
+
+
+def memories(*found: Found | None) -> str:
+    """Ours / theirs."""
+    return " / ".join(map(gib, found))
+
+
 def steps(found: Found) -> str:
-    """Training steps."""
+    """Training steps; a column for each of PyTorch's modes that ran."""
+    cases = found["cases"].values()
+    ran = dict.fromkeys(n for c in cases for n, r in c["ratios"]["same"].items() if r and not n.endswith("_encode"))
     rows = []
     for name, case in found["cases"].items():
         ours, theirs = case["contenders"]["ours"], case["contenders"].get("torch_eager", {})
-        fastest, run = best(case), best(case, "as_run")
+        fastest, same = best(case), case["ratios"]["same"]
         compiled = case["contenders"].get("torch_compile", {}).get("compile_s")
-        rows.append(
-            [
-                name,
-                f"{1e3 * ours['step_s']['median']:.3f}",
-                f"{1e3 * theirs['step_s']['median']:.3f}" if theirs else "-",
-                show(case["ratios"]["same"].get("torch_eager")),
-                show(case["ratios"]["same"].get("torch_eager_kept")),
-                f"{show(fastest[1])} {fastest[0]}" if fastest else "-",
-                show(case["ratios"]["as_run"].get("torch_eager_encode")) if run else "-",
-                f"{ours['compile_s']:.1f} / {f'{compiled:.1f}' if compiled is not None else '-'}",
-                f"{100 * case['achieved']['share_of_matmul_peak']:.1f} / {100 * case['achieved']['share_of_copy_peak']:.1f}",
-            ]
-        )
+        row = [name, milliseconds(ours), milliseconds(theirs), *(show(same.get(n)) for n in ran)]
+        row.append(f"{show(fastest[1])} {fastest[0]}" if fastest else "-")
+        row += [
+            show(case["ratios"]["as_run"].get("torch_eager_encode")),
+            f"{ours['compile_s']:.1f} / {f'{compiled:.1f}' if compiled is not None else '-'}",
+            f"{100 * case['achieved']['share_of_matmul_peak']:.1f} / {100 * case['achieved']['share_of_copy_peak']:.1f}",
+            memories(ours, case["contenders"].get(f"torch_{fastest[0]}") if fastest else None),
+        ]
+        rows.append(row)
+    header = ["case", "ours ms", "eager ms", *(f"x {MODES.get(n[6:], n[6:])}" for n in ran), "x PyTorch's best"]
+    header += [
+        "x eager that encodes at each step",
+        "compile s, ours / torch.compile",
+        "% of matmul / copy peak",
+        "peak GiB, ours / best",
+    ]
     peak = ", ".join(f"{k} {v:.3g}" for k, v in found["peaks"].items())
     notes = [f"Size {found['options']['size']}. Measured peaks (FLOP/s, bytes/s): {peak}."]
     notes += [f"{mode}: not run, {why}." for mode, why in found.get("skipped_modes", {}).items()]
@@ -115,17 +147,17 @@ def steps(found: Found) -> str:
         for n, r in v["contenders"].items()
         if "failed" in r
     ]
-    header = [
-        "case",
-        "ours ms",
-        "eager ms",
-        "x eager",
-        "x eager with ours' malloc options",
-        "x PyTorch's best",
-        "x eager that encodes at each step",
-    ]
-    header += ["compile s, ours / torch.compile", "% of matmul / copy peak"]
-    return "## Training steps\n\n" + table(header, rows) + "\n\n" + "\n".join(f"- {n}" for n in notes)
+    return table(header, rows) + "\n\n" + "\n".join(f"- {n}" for n in notes)
+
+
+def milliseconds(contender: Found) -> str:
+    """Median of a step."""
+    return f"{1e3 * contender['step_s']['median']:.3f}" if "step_s" in contender else "-"
+
+
+def largest(runs: list[Found]) -> Found | None:
+    """The run that took most memory."""
+    return max(runs, key=lambda r: r.get("device_peak_bytes", r.get("peak_bytes", 0)), default=None)
 
 
 def crossvals(found: Found) -> str:
@@ -144,11 +176,12 @@ def crossvals(found: Found) -> str:
                 f"{case['later_s']['median']:.1f}",
                 theirs,
                 *(show(ratios.get(k)) for k in ("first", "later")),
+                memories(largest(runs["first"] + runs["later"]), largest(runs["theirs"])),
             ]
         )
     header = ["case", "rows x epochs", "ours first s", "compiling meanwhile s", "ours later s", "PyTorch s"]
-    header += ["x first", "x later"]
-    return "## Five folds, end to end\n\n" + table(header, rows)
+    header += ["x first", "x later", "peak GiB, ours / PyTorch"]
+    return table(header, rows)
 
 
 def photos(found: Found) -> str:
@@ -163,6 +196,7 @@ def photos(found: Found) -> str:
         ]
         ratios = case.get("ratios", {})
         rows.append([f"{name}, {case['photos']} photos", *cells, show(ratios.get("first")), show(ratios.get("later")), *wait])
+        rows[-1].append(memories(*(largest(case["runs"][s]) for s in ("ours", "theirs"))))
     header = [
         "case",
         "first epoch s, ours",
@@ -173,8 +207,9 @@ def photos(found: Found) -> str:
         "x later",
         "waiting, ours",
         "PyTorch",
+        "peak GiB, ours / PyTorch",
     ]
-    return "## Photos to batches\n\n" + table(header, rows)
+    return table(header, rows)
 
 
 def scalings(found: Found) -> str:
@@ -186,25 +221,35 @@ def scalings(found: Found) -> str:
             peak = f"{case['peak_bytes'] / 2**30:.2f}"
             parts["rows"].append([f"{value:,}", f"{case['ready_s']:.1f}", f"{case['seconds']:.1f}", peak])
         elif case["part"] == "devices":
-            parts["devices"].append([str(value), *(f"{1e3 * c['step_s']['median']:.3f}" for c in case["cases"].values())])
+            parts["devices"].append([str(value), *map(milliseconds, case["cases"].values()), gib(case)])
         else:
-            ms = [f"{1e3 * c['step_s']['median']:.3f}" for c in case["contenders"].values()]
-            parts[case["part"]].append([str(value), *([*ms, "-"])[:2], show(case.get("ratio"))])
+            both = ([*case["contenders"].values(), None])[:2]
+            ms = [milliseconds(c or {}) for c in both]
+            parts[case["part"]].append([str(value), *ms, show(case.get("ratio")), memories(*both)])
+    folds = "five folds" if found["options"].get("all_folds") else "one fold"
     headers = {
-        "rows": ["rows of table + text", "s until rows are ready", "s in all, one fold, one epoch", "largest GiB resident"],
-        "image": ["photo's side", "ours ms", "eager ms", "x eager"],
-        "folds": ["folds together (row #1)", "ours ms a fold's step", "eager ms", "x eager"],
-        "loops": ["row of Table 1", "steps in a loop, ms", "one by one, ms", "x faster in a loop"],
+        "rows": ["rows of table + text", "s until rows are ready", f"s in all, {folds}, one epoch", "largest GiB resident"],
+        "image": ["photo's side", "ours ms", "eager ms", "x eager", "peak GiB, ours / eager"],
+        "folds": ["folds together (row #1)", "ours ms a fold's step", "eager ms", "x eager", "peak GiB, ours / eager"],
+        "loops": ["row of Table 1", "steps in a loop, ms", "one by one, ms", "x faster in a loop", "peak GiB, each way"],
         "devices": [
             "virtual devices",
             "row #1, batch sharded, ms",
             "row #2, batch sharded, ms",
             "row #1, five folds placed, ms",
+            "peak GiB",
         ],
     }
     tables = [table(headers[name], rows) for name, rows in parts.items() if rows]
-    return "## Scaling\n\n" + "\n\n".join(tables)
+    return "\n\n".join(tables)
 
+
+SECTIONS = {
+    "step_throughput": ("Training steps", steps),
+    "crossval_throughput": ("Five folds, end to end", crossvals),
+    "input_pipeline": ("Photos to batches", photos),
+    "scaling": ("Scaling", scalings),
+}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

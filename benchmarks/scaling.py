@@ -10,6 +10,7 @@ cores, so what shows is the cost of splitting, not a gain.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -19,9 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ours
-from benchmarks.harness import Contender, Report, arguments, interleave, ratio, run_apart, run_cases
-from benchmarks.machine import peak_memory, say
+from benchmarks.harness import Apart, Contender, Report, arguments, interleave, ratio, run_apart, run_cases, worker_command
+from benchmarks.machine import memory, say
 from benchmarks.sizes import CASES, SIZES, Size, make_settings
 
 NAME = "scaling"
@@ -49,7 +49,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    run_cases(parse(argv), NAME, cases, lambda job: (_train_rows if job["part"] == "rows" else _split)(job))
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU
+    work = {"rows": _train_rows, "devices": _split, "step": _step}
+    run_cases(parse(argv), NAME, cases, lambda job: work[job["part"]](job))
 
 
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -84,39 +86,36 @@ def rows_part(rows: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def image_part(side: int, options: argparse.Namespace) -> dict[str, Any]:
     """DenseNet's step at a photo's side."""
-    size = replace(SIZES[options.size], image=side, rows=256)
-    first = ours.contender("ours", CASES["row3"], size)
-    contenders = [first, *_torch("row3", size, options)]
-    interleave(contenders, rounds=options.rounds, seconds=0.5)
-    return _compared(f"photos of {side} px", contenders) | first.found
+    return _against_torch(f"photos of {side} px", options, {"case": "row3", "sizes": {"image": side, "rows": 256}})
 
 
 def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
     """Row #1: steps of all folds together as the plan says; a step is one fold's."""
-    size = SIZES[options.size]
-    first = ours.contender("ours", CASES["row1"], size, folds=folds)
-    contenders = [first, *_torch("row1", size, options)]
-    interleave(contenders, rounds=options.rounds, seconds=0.5)
-    return _compared(f"{folds} folds", contenders) | first.found
+    return _against_torch(f"{folds} folds", options, {"case": "row1", "sizes": {}}, folds=folds)
 
 
 def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     """A row's training steps in a loop of one program, and one by one."""
-    case, size = CASES[f"row{row}"], SIZES[options.size]
-    contenders = [ours.contender(n, case, size, looped=n == "looped") for n in ("looped", "one_by_one")]
+    job = {"case": f"row{row}", "sizes": {}}
+    ways = {name: _apart(name, job, options, looped=name == "looped") for name in ("looped", "one_by_one")}
+    return _compared(f"row #{row}", list(ways.values()), options)
+
+
+def _against_torch(label: str, options: argparse.Namespace, job: dict[str, Any], **ours: Any) -> dict[str, Any]:
+    contenders = [_apart("ours", job, options, **ours)]
+    if not options.no_torch:
+        contenders.append(_apart("torch_eager", job, options))
+    return _compared(label, contenders, options) | contenders[0].found
+
+
+def _apart(name: str, job: dict[str, Any], options: argparse.Namespace, **ours: Any) -> Apart:
+    """A contender in a process of its own, so that its peak memory is its own, too; `ours`: as `ours.prepare`."""
+    whole = job | {"part": "step", "name": name, "size": options.size, "options": ours}
+    return Apart(name, worker_command(NAME, whole, options))
+
+
+def _compared(label: str, contenders: list[Apart], options: argparse.Namespace) -> dict[str, Any]:
     interleave(contenders, rounds=options.rounds, seconds=0.5)
-    return _compared(f"row #{row}", contenders)
-
-
-def _torch(case: str, size: Size, options: argparse.Namespace) -> list[Contender]:
-    if options.no_torch:
-        return []
-    from benchmarks import theirs  # noqa: PLC0415
-
-    return [theirs.contender(CASES[case], size, "eager", optional=False)]
-
-
-def _compared(label: str, contenders: list[Contender]) -> dict[str, Any]:
     out: dict[str, Any] = {"contenders": {c.name: c.to_dict() for c in contenders}}
     times = {c.name: f"{1e3 * c.to_dict()['step_s']['median']:.3f} ms" for c in contenders}
     if len(contenders) > 1:
@@ -154,17 +153,33 @@ def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         crossval.crossval(settings, Path(folder) / "run", lambda line: said.append((time.perf_counter() - start, line)))
     ready = next(at for at, line in said if "steps a dispatch" in line)
-    return {"seconds": time.perf_counter() - start, "ready_s": ready, "peak_bytes": peak_memory()}
+    return {"seconds": time.perf_counter() - start, "ready_s": ready} | memory()
+
+
+def _step(job: dict[str, Any]) -> Contender:
+    case, size = CASES[job["case"]], replace(SIZES[job["size"]], **job["sizes"])
+    if job["name"] == "torch_eager":
+        from benchmarks import theirs  # noqa: PLC0415 - a worker imports its own side alone
+
+        return theirs.contender(case, size, "eager", optional=False)
+    from benchmarks import ours  # noqa: PLC0415
+    from mmjax.train import runtime  # noqa: PLC0415
+
+    if runtime.worth_keeping(make_settings(case.row, size)):  # as `mmjax train` does
+        runtime.keep_memory()
+    return ours.contender(job["name"], case, size, **job["options"])
 
 
 def _split(job: dict[str, Any]) -> dict[str, Any]:
+    from benchmarks import ours  # noqa: PLC0415
+
     size = replace(SIZES[job["size"]], rows=256)
     contenders = {}
     for name, placement, folds in (("row1_batch", "batch", 1), ("row2_batch", "batch", 1), ("row1_folds", "folds", 5)):
         train = {"devices": job["devices"], "placement": placement}
         contenders[name] = ours.contender(name, CASES[name.split("_")[0]], size, folds=folds, train=train)
     interleave(list(contenders.values()), rounds=job["rounds"], seconds=0.5)
-    return {"cases": {name: c.to_dict() | {"plan": c.found["plan"]["why"]} for name, c in contenders.items()}}
+    return {"cases": {n: c.to_dict() | {"plan": c.found["plan"]["why"]} for n, c in contenders.items()}} | memory()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encode", default="eager", help="modes that also run the frozen encoder at every step; may be empty")
     parser.add_argument("--dtypes", default="float32", help="of float32, bfloat16")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
-    parser.add_argument("--patience", type=float, default=0.0, help="seconds a PyTorch mode may take to compile; 0: any")
+    parser.add_argument(
+        "--patience", type=float, default=0.0, help="a PyTorch mode not ready so many s into a case is left out; 0: any"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,7 @@
 """What a GPU or a TPU would run, on a machine that has neither: lowered for it, and its rules obeyed on the CPU."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_the_check_for_finite_gradients_sums_alike_on_every_backend(monkeypatch:
     totals, lost = [], []
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda b=backend: b)
-        total = jax.jit(lambda a: steps._total(a))  # a function of its own: traced by this backend's rule
+        total = jax.jit(partial(steps._total))  # a function of its own: traced by this backend's rule
         totals.append(float(total(arrays)))
         lost += [float(total([*arrays[:i], jnp.full_like(arrays[i], np.nan), *arrays[i + 1 :]])) for i in range(len(arrays))]
     np.testing.assert_allclose(totals, sum(float(a.sum()) for a in arrays), rtol=1e-5)

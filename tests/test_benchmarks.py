@@ -177,12 +177,14 @@ def test_a_contender_that_fails_is_left_out_with_its_reason():
 
 
 WORKER = """
-import os, sys
+import os, sys, time
 from benchmarks import harness
 
 def work(job):
     def prepare():
         print("what a library prints is no answer")
+        if job["name"] == "waits":
+            time.sleep(60)
         if job["name"] == "refuses":
             raise ValueError("no compiler")
         return run, 0.25
@@ -200,9 +202,9 @@ harness.run_cases(harness.arguments("", "some").parse_args(), "some", iter, work
 """
 
 
-def _apart(name, folder, *, optional=False):
+def _apart(name, folder, *, optional=False, patience=0.0):
     job = json.dumps({"name": name, "log": str(folder / "log")})
-    return harness.Apart(name, [sys.executable, "-c", WORKER, "--worker", job], optional=optional)
+    return harness.Apart(name, [sys.executable, "-c", WORKER, "--worker", job], optional=optional, patience=patience)
 
 
 def test_processes_take_turns_and_end(tmp_path, monkeypatch):
@@ -235,6 +237,15 @@ def test_a_process_that_fails_is_left_out_with_its_reason(tmp_path, monkeypatch,
     with pytest.raises(harness.WorkerError, match=why) as raised:
         harness.interleave([_apart(name, tmp_path), _apart("a", tmp_path)], rounds=3, seconds=0.0)
     assert str(raised.value).splitlines()[-1] in why, "what it wrote last"
+
+
+def test_a_process_that_is_not_ready_in_time_is_left_out(tmp_path, monkeypatch):
+    """Fails when a compiler that does not end takes the whole case's time."""
+    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    good, slow = _apart("a", tmp_path), _apart("waits", tmp_path, optional=True, patience=2.0)
+    harness.interleave([good, slow], rounds=1, seconds=0.0)
+    assert slow.failed.startswith("not ready in 2 s")
+    assert {"step_s", "peak_bytes"} <= set(good.to_dict())
 
 
 def test_step_throughput_writes_what_the_report_reads(tmp_path):

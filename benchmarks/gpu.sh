@@ -53,13 +53,15 @@ NO_TORCH=$([[ "${TORCH:-1}" == 1 && " $CAN " == *" torch "* ]] || echo --no-torc
 
 if [ "$SIZE" = tiny ]; then
   STEP="--size tiny --rounds 1 --seconds 0.01 --encode= --patience 150" PAPER=$STEP
-  ALL=eager MOST=eager FOLDS="--size tiny" PHOTOS="--sides 32,64 --photos 64 --steps 4"
+  ALL=eager MOST=eager FOLDS="--size tiny" PHOTOS="--sides 32 --photos 64 --steps 4"
+  STEPS=row1,row2,mmae LARGE=mmae HALF=mmae
   SCALING="--size tiny --folds 2 --sides 16 --rounds 1"
 else
   STEP="--size small --rounds 5 --seconds 0.3 --encode= --patience 150"
   PAPER="--size paper --rounds 3 --seconds 0.5 --encode= --patience 80"
   ALL=eager,compile,reduce-overhead MOST=eager,compile FOLDS="--size small"
   PHOTOS="--sides 224,512 --photos 256 --steps 80"
+  STEPS=row1,row2,mmae,row3,row6 LARGE=mmae,row8,row3 HALF=row8,mmae
   SCALING="--size small --folds 1,5 --sides 64,256 --rounds 2"
 fi
 step=benchmarks.step_throughput
@@ -68,9 +70,9 @@ part row8 210 $step $STEP --modes $ALL --cases row8
 part folds 120 benchmarks.crossval_throughput $FOLDS --rows 1
 part photos 150 benchmarks.input_pipeline $PHOTOS --rounds 1
 # The rest, while time is left; what a part's --minutes leave out is named in its JSON file.
-part steps 120 $step $STEP --modes $MOST --cases row1,row2,mmae,row3,row6 --name step_throughput_steps
-part paper 120 $step $PAPER --modes $MOST --cases mmae,row8,row3 --name step_throughput_paper
-part bf16 100 $step $PAPER --modes $MOST --cases row8,mmae --dtypes bfloat16 --name step_throughput_bf16
+part steps 120 $step $STEP --modes $MOST --cases $STEPS --name step_throughput_steps
+part paper 120 $step $PAPER --modes $MOST --cases $LARGE --name step_throughput_paper
+part bf16 100 $step $PAPER --modes $MOST --cases $HALF --dtypes bfloat16 --name step_throughput_bf16
 part scaling 100 benchmarks.scaling $SCALING --parts folds,image
 [ -f "$OUT/report.md" ] || report
 echo "$((SECONDS / 60)) min $((SECONDS % 60)) s; report.md:"

@@ -2,14 +2,16 @@
 
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, report, sizes, step_throughput, synth
+from benchmarks import harness, ready, report, sizes, step_throughput, synth
 from mmjax.data.report import DataReport
 from mmjax.data.table import read_table
 from mmjax.schema import Schema
@@ -250,13 +252,20 @@ def test_a_process_that_is_not_ready_in_time_is_left_out(tmp_path, monkeypatch):
 
 def test_step_throughput_writes_what_the_report_reads(tmp_path):
     """Fails when a script's JSON and the report part ways, or facts of the machine are missing."""
-    flags = f"--size tiny --cases row1 --rounds 2 --seconds 0.01 --modes eager --out {tmp_path}"
+    flags = f"--size tiny --cases row1 --rounds 2 --seconds 0.01 --modes eager --name step_throughput_again --out {tmp_path}"
     step_throughput.main([*flags.split(), "--no-torch"])
-    found = json.loads((tmp_path / "step_throughput.json").read_text())
+    found = json.loads((tmp_path / "step_throughput_again.json").read_text())
     assert {"device", "versions", "git", "date", "cores"} <= set(found["facts"])
     assert found["cases"]["row1"]["contenders"]["ours"]["step_s"]["median"] > 0
+    (tmp_path / "step_throughput.json").write_text(json.dumps(found))
     report.main(["--out", str(tmp_path)])
-    assert "row1" in (tmp_path / "report.md").read_text()
+    shown = (tmp_path / "report.md").read_text()
+    assert [line for line in shown.splitlines() if line.startswith("## Tr")] == [
+        "## Training steps",
+        "## Training steps: again",
+    ]
+    assert shown.count("| row1 |") == 2
+    assert "peak GiB" in shown
 
 
 def test_a_case_that_fails_leaves_the_others(tmp_path):
@@ -299,3 +308,72 @@ def test_targets_say_met_missed_and_not_measured():
     assert "| waiting for data, share of a step, 224 px | < 2 % | 5.0 % | missed by 150 % |" in shown
     assert "| waiting for data, share of a step, 512 px | < 2 % | 1.0 % | met |" in shown
     assert report.aims(folder("cpu", "tiny")) == "", "another size is not what the targets are for"
+
+
+def test_a_gpus_targets_look_through_all_files_of_steps():
+    """Fails when a file of the paper's size, or a mode that failed, stands for row #8, or a slower mode for the fastest."""
+
+    def steps(size, **ratios):
+        shown = {f"torch_{k}": v and {"median": v, "min": v, "max": v} for k, v in ratios.items()}
+        case = {"ratios": {"same": shown}}
+        return {"facts": {"backend": "gpu"}, "options": {"size": size}, "cases": {"row8": case}}
+
+    files = {
+        "step_throughput": steps("paper", compile=9.0),
+        "step_throughput_a": steps("small", eager=None, compile=1.5, **{"reduce-overhead": 1.2}),
+        "step_throughput_b": steps("small", compile=8.0),
+    }
+    shown = report.aims(files)
+    assert "| full model #8 step, against torch.compile | 1.3x | 1.50 (1.50-1.50) | met |" in shown
+    assert "| full model #8 step, against PyTorch's fastest mode | 1.3x | 1.20 (1.20-1.20) | missed by 8 % |" in shown
+
+
+def test_parts_that_cannot_run_are_named(monkeypatch, capsys):
+    """Fails when a missing package is not noticed before a GPU's minutes run, or takes parts that can do without it."""
+    works = dict.fromkeys(ready.CHECKS, "")
+    monkeypatch.setattr(ready, "CHECKS", works | {"folds": "import no_such_package", "torch": "import time; time.sleep(60)"})
+    monkeypatch.setattr(ready, "LIMIT", 2)
+    ready.main(["--any-device"])
+    said = capsys.readouterr()
+    assert said.out.split() == ["row8", "photos", "steps", "paper", "bf16", "scaling"]
+    assert "folds: ModuleNotFoundError: No module named 'no_such_package'" in said.err
+    assert "torch: not done after 2 s" in said.err
+    monkeypatch.setattr(ready, "CHECKS", works | {"gpu": "import no_such_package"})
+    with pytest.raises(SystemExit):
+        ready.main([])
+
+
+def _gpu_sh(out, **environment):
+    command = [str(Path(__file__).parents[1] / "benchmarks" / "gpu.sh"), str(out)]
+    env = os.environ | {"PYTHON": sys.executable, "SIZE": "tiny"} | environment
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    whole = (out / "report.md").read_text()
+    assert done.stdout.endswith(whole), "the end of the output is all that is left if the files are lost"
+    return done.stdout, {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+def test_the_gpu_script_runs_a_part(tmp_path):
+    """Fails when the script and the flags of a benchmark part ways: seen here, not on a borrowed GPU."""
+    said, files = _gpu_sh(tmp_path, PARTS="paper", TORCH="0")
+    assert list(files) == ["step_throughput_paper"]
+    assert files["step_throughput_paper"]["options"]["no_torch"]
+    assert list(files["step_throughput_paper"]["cases"]) == ["mmae"]
+    assert "## Training steps: paper" in said
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_every_part(tmp_path):
+    """Fails when a part fails, writes no file, or there are more than the eight files that come back."""
+    pytest.importorskip("torch")
+    said, files = _gpu_sh(tmp_path)
+    assert "FAILED" not in said
+    assert {stem: list(file["cases"]) for stem, file in files.items()} == {
+        "step_throughput": ["row8"],
+        "step_throughput_steps": ["row1", "row2", "mmae"],
+        "step_throughput_paper": ["mmae"],
+        "step_throughput_bf16": ["mmae_bfloat16"],
+        "crossval_throughput": ["row1"],
+        "input_pipeline": ["photos_32"],
+        "scaling": ["folds_2", "image_16"],
+    }
+    assert len(list(tmp_path.iterdir())) == 8

@@ -18,7 +18,8 @@
 #   benchmarks/gpu.sh OUT extra
 # `python -m benchmarks.ready` says what a machine lacks; parts that cannot run are skipped.
 set -uo pipefail
-OUT=$(mkdir -p "$1" && cd "$1" && pwd)
+OUT=${1:?a folder for the results}
+OUT=$(mkdir -p "$OUT" && cd "$OUT" && pwd)
 EXTRA=${2:+$(cd "$2" && pwd)}
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -29,20 +30,26 @@ export PYTHONPATH="$PWD${EXTRA:+:$EXTRA}${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUF
 # jax would otherwise take three quarters of the memory; every contender of a step is a process of its own on the one GPU.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 SECONDS=0
+NOTES=()
 
+note() { # said at once, and again beside the report
+  NOTES+=("$*")
+  echo "== $*"
+}
 report() { # cheap, and all that is left if the files are lost
-  timeout -k 5 30 "$PYTHON" -m benchmarks.report --out "$OUT" --no-figure > /dev/null || echo "FAILED: report"
+  rm -f "$OUT"/*.tmp # of a part that was cut off while it wrote
+  timeout -k 5 30 "$PYTHON" -m benchmarks.report --out "$OUT" --no-figure > /dev/null || note "report: FAILED ($?)"
 }
 part() { # NAME SECONDS MODULE ARGUMENTS...: a failure, or a part that takes too long, must not take the others' results away
   local name=$1 most=$2 left=$((BUDGET - SECONDS - 10))
   [[ ",$PARTS," == *",$name,"* ]] || return 0
-  [[ " $CAN " == *" $name "* ]] || { echo "== $name: skipped, this machine lacks what it needs"; return 0; }
-  ((left >= 45)) || { echo "== $name: skipped, $left s are left"; return 0; }
+  [[ " $CAN " == *" $name "* ]] || { note "$name: skipped, this machine lacks what it needs"; return 0; }
+  ((left >= 45)) || { note "$name: skipped, $left s are left"; return 0; }
   ((most < left)) || most=$left
   echo "== $name, at most $most s, after $SECONDS s: ${*:3}"
   # No further case starts in the last third, so that the running one can end.
   timeout -k 5 "$most" "$PYTHON" -m "${@:3}" --out "$OUT" $NO_TORCH \
-    --minutes "$(awk -v s="$most" 'BEGIN { print s / 90 }')" || echo "FAILED or cut off: $name ($?)"
+    --minutes "$(awk -v s="$most" 'BEGIN { print s / 90 }')" || note "$name: FAILED or cut off ($?)"
   report
 }
 
@@ -75,5 +82,6 @@ part paper 120 $step $PAPER --modes $MOST --cases $LARGE --name step_throughput_
 part bf16 100 $step $PAPER --modes $MOST --cases $HALF --dtypes bfloat16 --name step_throughput_bf16
 part scaling 100 benchmarks.scaling $SCALING --parts folds,image
 [ -f "$OUT/report.md" ] || report
-echo "$((SECONDS / 60)) min $((SECONDS % 60)) s; report.md:"
+echo "$((SECONDS / 60)) min $((SECONDS % 60)) s"
+((${#NOTES[@]} == 0)) || printf -- '- %s\n' "${NOTES[@]}"
 cat "$OUT/report.md"

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-LIMIT = 60
+LIMIT = 120
+"""A machine that has just started reads its packages from a cold disk."""
 CHECKS = {
     "gpu": "import jax; jax.numpy.zeros(1).block_until_ready(); assert jax.default_backend() == 'gpu', 'jax sees no GPU'",
     "any": "import jax; jax.numpy.zeros(1).block_until_ready()",

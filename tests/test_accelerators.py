@@ -58,7 +58,7 @@ def test_every_program_lowers(case: Case, dtype: str, resident: str, platform: s
     programs = make_programs(task, executor)
     ahead = {k: LoweredFor(getattr(programs, k), platform) for k in ("train", "evaluate", "end_epoch")}
     executor.once(task, lambda: programs._replace(**ahead))
-    arguments = precompile._Arguments(task, executor, rows=300, batch=SIZE.batch, valid_batch=16)
+    arguments = precompile.Arguments(task, executor, rows=300, batch=SIZE.batch, valid_batch=16)
     _, train = arguments.lower_steps()
     evaluate, _, end_epoch = arguments.lower_epoch()
     predictor = LoweredFor(outputs._predictor(task), platform)

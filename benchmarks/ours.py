@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.harness import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
+from mmjax.shapes import blank_constants
 from mmjax.train import state
 from mmjax.train.beside import run_beside
 from mmjax.train.cost import step_cost
@@ -190,6 +191,30 @@ def contender(name: str, case: Case, size: Size, **options: Any) -> Contender:
         return prepared.run, prepared.compile_seconds
 
     return Contender(name, make, found=found)
+
+
+def evaluation(name: str, case: Case, size: Size, *, evaluate: int) -> Contender:
+    """Predictions of all rows in batches of `evaluate`; a step is all rows."""
+
+    def make() -> tuple[Run, None]:
+        from mmjax.train.folds import FoldRows  # noqa: PLC0415
+        from mmjax.train.outputs import sweep  # noqa: PLC0415 - it needs grain, as SHARED says
+
+        task = make_task(case.task, make_settings(case.row, size), make_spec(case.row, size))
+        arrays = random_rows(task.spec, size.rows, code_width=task.code_width)
+        constant = {k: np.ones(v.shape, v.dtype) for k, v in blank_constants(task.spec).items()}
+        rows = np.arange(size.rows)
+        fold = FoldRows(0, None, arrays, rows, rows, rows, constant)  # type: ignore[arg-type] - nothing is encoded
+        variables = random_parameters(task.variables)
+
+        def run(repeats: int) -> int:
+            for _ in range(repeats):
+                sweep(evaluate, task, fold, *variables, rows)
+            return repeats
+
+        return run, None
+
+    return Contender(name, make)
 
 
 def random_parameters(shapes: Any) -> Any:

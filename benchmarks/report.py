@@ -214,7 +214,7 @@ def photos(found: Found) -> str:
 
 def scalings(found: Found) -> str:
     """Cost against size."""
-    parts = {"rows": [], "image": [], "folds": [], "loops": [], "devices": []}
+    parts = {"rows": [], "image": [], "folds": [], "loops": [], "evaluation": [], "devices": []}
     for case in found["cases"].values():
         value = case["value"]
         if case["part"] == "rows":
@@ -232,6 +232,13 @@ def scalings(found: Found) -> str:
         "image": ["photo's side", "ours ms", "eager ms", "x eager", "peak GiB, ours / eager"],
         "folds": ["folds together (row #1)", "ours ms a fold's step", "eager ms", "x eager", "peak GiB, ours / eager"],
         "loops": ["row of Table 1", "steps in a loop, ms", "one by one, ms", "x faster in a loop", "peak GiB, each way"],
+        "evaluation": [
+            "row of Table 1",
+            "256 rows predicted by 32, ms",
+            "all at once, ms",
+            "x faster by 32",
+            "peak GiB, each way",
+        ],
         "devices": [
             "virtual devices",
             "row #1, batch sharded, ms",

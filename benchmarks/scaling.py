@@ -1,12 +1,13 @@
 """How cost grows: with rows (10^3 to 10^6), a photo's side, folds trained together (1 to 10), devices (virtual 1, 2, 4, 8).
 
-  python -m benchmarks.scaling [--parts rows,image,folds,devices] [--rows 1000,10000,100000,1000000] [--out runs/bench]
+  python -m benchmarks.scaling [--parts rows,image,folds,loops,evaluation,devices] [--rows 1000,10000,100000,1000000] [--out runs/bench]
 
 rows: one fold (--all-folds: five), one epoch of a table with text from CSV to held-out predictions, in a process whose
 largest resident memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds:
 row #1's steps of F folds together, against PyTorch's one fold at a time. loops: a row's steps looped over inside one
-program and sent one by one: why `make_plan` decides as it does. devices: virtual CPU devices share the same
-cores, so what shows is the cost of splitting, not a gain.
+program and sent one by one: why `make_plan` decides as it does. evaluation: predictions in batches of 32 and of 256, why
+`mmjax.train.run.evaluation_batch` does. devices: virtual CPU devices share the same cores, so what shows is the cost of
+splitting, not a gain.
 """
 
 import argparse
@@ -36,13 +37,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Flags."""
     parser = arguments(__doc__ or "", NAME)
     parser.set_defaults(rounds=3)
-    parser.add_argument("--parts", default="rows,image,folds,loops,devices", help="of these")
+    parser.add_argument("--parts", default="rows,image,folds,loops,evaluation,devices", help="of these")
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--rows", default="1000,10000,100000,1000000")
     parser.add_argument("--all-folds", action="store_true", help="rows: train all five folds, not the first alone")
     parser.add_argument("--sides", default="32,64,128")
     parser.add_argument("--folds", default="1,2,5,10")
     parser.add_argument("--loops", default="1,2,3", help="rows of Table 1")
+    parser.add_argument("--evaluation", default="2,3,8", help="rows of Table 1")
     parser.add_argument("--devices", default="1,2,4,8")
     return parser.parse_args(argv)
 
@@ -57,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Every value of every part."""
     options = report.options
-    parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "loops": loops_part, "devices": devices_part}
+    parts = {"rows": rows_part, "image": image_part, "folds": folds_part, "loops": loops_part}
+    parts |= {"evaluation": evaluation_part, "devices": devices_part}
     for name in options.parts.split(","):
         for value in map(int, getattr(options, "sides" if name == "image" else name).split(",")):
             yield f"{name}_{value}", partial(_measure, name, parts[name], value, options)
@@ -99,6 +102,13 @@ def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     job = {"case": f"row{row}", "sizes": {}}
     ways = {name: _apart(name, job, options, looped=name == "looped") for name in ("looped", "one_by_one")}
     return _compared(f"row #{row}", list(ways.values()), options)
+
+
+def evaluation_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
+    """A classifier's predictions of 256 rows, in small batches and in one."""
+    job = {"case": f"row{row}", "sizes": {"rows": 256}}
+    ways = [_apart(f"batches_of_{batch}", job, options, evaluate=min(batch, 256)) for batch in (32, 256)]
+    return _compared(f"row #{row}, evaluation", ways, options)
 
 
 def _against_torch(label: str, options: argparse.Namespace, job: dict[str, Any], **ours: Any) -> dict[str, Any]:
@@ -167,7 +177,8 @@ def _step(job: dict[str, Any]) -> Contender:
 
     if runtime.worth_keeping(make_settings(case.row, size)):  # as `mmjax train` does
         runtime.keep_memory()
-    return ours.contender(job["name"], case, size, **job["options"])
+    make = ours.evaluation if "evaluate" in job["options"] else ours.contender
+    return make(job["name"], case, size, **job["options"])
 
 
 def _split(job: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from jaxtyping import Float
 from mmjax.batch import InputSpec
 from mmjax.data.dataset import Dataset
 from mmjax.data.encode import FoldEncoders
-from mmjax.data.loader import evaluation_batch_size
 from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
 from mmjax.schema import Schema
 from mmjax.settings import Settings
@@ -142,7 +141,7 @@ class Ensemble:
             modules = jax.device_put(member.modules)
             for start, block in _blocks(dataset):
                 rows = np.arange(len(block.table.ids))
-                out = self._outputs(member, modules, block, rows, _fitting(len(rows), self.settings.train.eval_batch_size))
+                out = self._outputs(member, modules, block, rows, self._batch("classifier", len(rows)))
                 stop = start + len(rows)
                 p_BxK = probabilities(out["logits"])
                 by_fold[f, start:stop], mean[start:stop] = p_BxK, mean[start:stop] + p_BxK / len(self.members)
@@ -159,7 +158,7 @@ class Ensemble:
           fold_N: fold of each row, -1 for rows in none.
         """
         most = max(np.bincount(fold_N[fold_N >= 0]))
-        size, found = evaluation_batch_size(most, self.settings.train.eval_batch_size), {}
+        size, found = run.evaluation_batch(self.settings, run.task_names(self.settings)[-1], most), {}
         for member in self.members:
             test = np.flatnonzero(fold_N == member.number)
             out = self._outputs(member, jax.device_put(member.modules), dataset, test, size)
@@ -169,14 +168,15 @@ class Ensemble:
     def _outputs(
         self, member: Member, modules: Modules, dataset: Dataset, rows: np.ndarray, size: int
     ) -> dict[str, np.ndarray]:
-        """`Task.outputs` of the given rows by one fold, `size` rows a batch; codes of a frozen autoencoder first."""
+        """`Task.outputs` of the given rows by one fold, `size` rows a batch; before, the codes of a frozen autoencoder."""
         fold = self._rows(member, dataset, rows)
         *before, last = run.task_names(self.settings)
         codes = None
         if before and self._task(last).code_width:
             everything = np.arange(len(dataset.table.ids))
             auto = modules["autoencoder"]
-            codes = outputs.sweep(size, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
+            own = self._batch("autoencoder", len(everything))
+            codes = outputs.sweep(own, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
         module = modules[last]
         return outputs.sweep(size, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
 
@@ -185,6 +185,10 @@ class Ensemble:
         arrays = member.encoders.encode(dataset)
         constant = folds.constants(self.settings, self.spec, member.encoders.spec, arrays["label"], nothing)
         return FoldRows(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
+
+    def _batch(self, name: str, rows: int) -> int:
+        """Rows of a batch: no larger than `rows` need; powers of two compile seldom."""
+        return min(run.evaluation_batch(self.settings, name, BLOCK), 1 << (max(1, rows) - 1).bit_length())
 
     def _task(self, name: str) -> Task:
         return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
@@ -237,8 +241,3 @@ def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
             changed["features"] = dataset.features[part]
             changed["features_present"] = dataset.features_present[part]
         yield start, replace(dataset, **changed)
-
-
-def _fitting(rows: int, most: int) -> int:
-    """A batch no larger than `rows` need; powers of two compile seldom."""
-    return min(most, 1 << (max(1, rows) - 1).bit_length())

@@ -12,7 +12,6 @@ import jax
 from jax.stages import Lowered
 
 from mmjax.batch import InputSpec
-from mmjax.data.loader import evaluation_batch_size
 from mmjax.settings import Settings
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.train import run
@@ -112,11 +111,10 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int, compil
 
 def _scratch(task: Task, plan: Plan, rows: int, valid: int, held_out: int) -> dict[str, int]:
     """Of a step, of validation and of prediction by one fold's module."""
-    train = task.settings.train
-    valid_batch, test_batch = (evaluation_batch_size(n, train.eval_batch_size) for n in (valid, held_out))
+    valid_batch, test_batch = (run.evaluation_batch(task.settings, task.name, n) for n in (valid, held_out))
     executor = Executor(plan)
     task = make_task(task.name, task.settings, task.spec, executor.axis_name)
-    known = Arguments(task, executor, rows=rows, batch=train.batch_size, valid_batch=valid_batch)
+    known = Arguments(task, executor, rows=rows, batch=task.settings.train.batch_size, valid_batch=valid_batch)
     programs = {
         "training step": known.lower_steps(),
         "validation": known.lower_epoch(),

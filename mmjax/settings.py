@@ -133,7 +133,7 @@ class TrainSettings:
     refit: bool = False  # our reading: True trains again on all training rows for the number of epochs early stopping found
     autoencoder_max_epochs: int = 20  # our reading
     autoencoder_patience: int = 2  # our reading
-    eval_batch_size: int = 256
+    eval_batch_size: int = 0  # rows of an evaluation batch at most; 0: as train/run.py's rule says
     dtype: str = "float32"  # compute dtype: float32 | bfloat16 (parameters stay float32)
     fold_parallel: str = "auto"  # auto | vmap | threads | sequential
     placement: str = "auto"  # several devices: auto | batch (shard the batch) | folds (folds on devices)

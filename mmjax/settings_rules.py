@@ -39,11 +39,11 @@ _POSITIVE = (
     "train.batch_size",
     "train.max_epochs",
     "train.autoencoder_max_epochs",
-    "train.eval_batch_size",
     "train.keep_checkpoints",
 )
 
 _NOT_NEGATIVE = (
+    "train.eval_batch_size",
     "cv.seed",
     "data.max_rows",
     "optim.clip_norm",

@@ -158,7 +158,7 @@ def test_every_differing_key_is_named_with_both_values(tmp_path):
     said = str(raised.value)
     for part in (
         "train.seed was 0 and is now 7",
-        "train.eval_batch_size was 256 and is now 64",
+        "train.eval_batch_size was 0 and is now 64",
         'model.modalities was ["tabular", "text", "image"] and is now ["text"]',
         'model.fusion was "attention" and is now "none"',
         'schema.categorical was ["Type"] and is now ["Kind"]',

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from mmjax.data.arrays import Allocate, in_memory
-from mmjax.data.loader import evaluation_batch_size, evaluation_batches, gather_rows
+from mmjax.data.loader import evaluation_batches, gather_rows
 from mmjax.shapes import blank_constants, blank_rows
 from mmjax.train import checkpoint
 from mmjax.train.ahead import SWEEP
 from mmjax.train.folds import FoldRows
-from mmjax.train.run import Run, task_names
+from mmjax.train.run import Run, evaluation_batch, task_names
 from mmjax.train.steps import Rows, predict
 from mmjax.train.tasks import Task
 
@@ -74,9 +74,9 @@ def sweep_fold(
 def sweep_batch(run: Run, name: str) -> int:
     """Rows of a batch of `sweep` for a task of the run; 0 if nothing is asked of its modules."""
     if name == task_names(run.settings)[-1]:
-        return run.test_batch
+        return evaluation_batch(run.settings, name, run.most_test)
     frozen = run.task("classifier").code_width > 0
-    return evaluation_batch_size(len(run.fold_N), run.settings.train.eval_batch_size) if frozen else 0
+    return evaluation_batch(run.settings, name, len(run.fold_N)) if frozen else 0
 
 
 def sweep(

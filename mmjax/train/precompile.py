@@ -21,7 +21,7 @@ from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import lower_sweep, sweep_batch
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import Programs, make_programs
-from mmjax.train.run import Run, task_names
+from mmjax.train.run import Run, evaluation_batch, task_names
 from mmjax.train.state import TrainState
 from mmjax.train.steps import Rows, add_sums
 from mmjax.train.tasks import Task
@@ -55,7 +55,8 @@ def _lower_plans(
         executor, task = executor_of(run, name, plan)
         if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
-            yield from lower(Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch))
+            valid_batch = evaluation_batch(run.settings, name, run.most_valid)
+            yield from lower(Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=valid_batch))
 
 
 @dataclass(frozen=True)

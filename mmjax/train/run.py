@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from mmjax.batch import InputSpec
+from mmjax.batch import IMAGE, TEXT, InputSpec
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.dataset import Dataset, cache_dir, open_dataset
 from mmjax.data.digest import DataDigest
@@ -30,6 +31,7 @@ from mmjax.train.processes import is_primary
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import Workdir, atomic_write_json, environment
 
+_EVALUATED, _CACHED = 256, 32
 _RESIDENT = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
 FOLDS, DIGEST, SPEC = "folds.csv", "data_digest.json", "spec.json"
@@ -51,10 +53,10 @@ class Run:
     stop: Callable[[], bool]
     spec: InputSpec | None = None
     folds: list[FoldRows] = field(default_factory=list)
-    valid_batch: int = 0
-    """Rows of a validation batch, the same for every fold, trained or not, so that a program fits all."""
-    test_batch: int = 0
-    """Rows of a batch of held-out predictions."""
+    most_valid: int = 0
+    """Validation rows of the largest fold, trained or not, so that a program fits all."""
+    most_test: int = 0
+    """Held-out rows of the largest fold."""
     tasks: dict[str, Task] = field(default_factory=dict)
     executors: dict[Plan, Executor] = field(default_factory=dict)
     codes: dict[int, np.ndarray] = field(default_factory=dict)
@@ -78,6 +80,17 @@ def task_names(settings: Settings) -> tuple[str, ...]:
         return ("autoencoder",)
     auto = settings.model.autoencoder
     return ("autoencoder", "classifier") if auto.kind != "none" and auto.mode != "joint" else ("classifier",)
+
+
+def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
+    """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
+
+    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a third of a
+    process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
+    """
+    convolutions = name == "classifier" and {TEXT, IMAGE} & set(settings.model.modalities)
+    rule = _CACHED if convolutions and jax.default_backend() == "cpu" else _EVALUATED
+    return evaluation_batch_size(rows, settings.train.eval_batch_size or rule)
 
 
 def run_fingerprint(settings: Settings, schema: Schema) -> str:
@@ -169,8 +182,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         splits.append((*inner, test))
     if settings.data.vectors and encoders[0].text is not None:  # they are read once training begins
         check_vectors(Path(settings.data.vectors), settings.model.text.embed_dim)
-    most = settings.train.eval_batch_size
-    run.valid_batch, run.test_batch = (evaluation_batch_size(max(len(s[i]) for s in splits), most) for i in (1, 2))
+    run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
     run.spec = folds.padded_spec([e.spec for e in encoders])
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]

@@ -1,6 +1,6 @@
 """Every benchmark, then the report: what `make bench` runs.
 
-  python -m benchmarks.run_all --out runs/bench [--minutes 23] [--quick]
+  python -m benchmarks.run_all --out runs/bench [--minutes 50] [--quick]
 
 Each script is a process of its own. The minutes are shared: what one leaves, the next may use; a script starts no further case
 when its share is over and names what it left out. --quick takes tiny sizes, to see that everything runs.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.machine import busy_cores, say
 
-SHARES = {"step_throughput": 0.47, "crossval_throughput": 0.32, "input_pipeline": 0.06, "scaling": 0.15}
+SHARES = {"step_throughput": 0.44, "crossval_throughput": 0.35, "input_pipeline": 0.06, "scaling": 0.15}
 """Of the time."""
 QUICK = {
     "step_throughput": ["--size", "tiny", "--rounds", "2", "--seconds", "0.1", "--modes", "eager"],
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the scripts one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--minutes", type=float, default=23.0, help="for everything; a started case is finished")
+    parser.add_argument("--minutes", type=float, default=50.0, help="for everything; a started case is finished")
     parser.add_argument("--only", default=",".join(SHARES), help=f"of {', '.join(SHARES)}")
     parser.add_argument("--threads", type=int, default=0, help="cores for both frameworks; 0: all")
     parser.add_argument("--no-torch", action="store_true", help="measure ours alone")

@@ -1,6 +1,6 @@
 """How cost grows: with rows (10^3 to 10^6), a photo's side, folds trained together (1 to 10), devices (virtual 1, 2, 4, 8).
 
-  python -m benchmarks.scaling [--parts rows,image,folds,loops,evaluation,devices] [--rows 1000,10000,100000,1000000] [--out runs/bench]
+  python -m benchmarks.scaling [--parts rows,image,folds,loops,evaluation,devices] [--rows 1000,1000000] [--out runs/bench]
 
 rows: one fold (--all-folds: five), one epoch of a table with text from CSV to held-out predictions, in a process whose
 largest resident memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds:

@@ -173,7 +173,7 @@ def test_predict_gives_a_row_for_every_row_whatever_is_wrong_with_it(trained: "T
     assert list(rows[0]) == ["id", "prediction", *(f"p_{c}" for c in classes), *attention]
     p_NxK = np.array([[float(r[f"p_{c}"]) for c in classes] for r in rows])
     np.testing.assert_allclose(p_NxK.sum(axis=1), 1.0, atol=1e-6)
-    assert [r["class"] for r in rows] == [classes[k] for k in p_NxK.argmax(axis=1)]
+    assert [r["prediction"] for r in rows] == [classes[k] for k in p_NxK.argmax(axis=1)]
     assert float(rows[2]["attention_text"]) == float(rows[2]["attention_image"]) == 0
     report = json.loads((tmp_path / "out.csv.report.json").read_text())
     assert (report["rows"], report["folds"]) == (240, [0, 1])

@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
+from benchmarks.apart import run_apart
+from benchmarks.contenders import spread
+from benchmarks.harness import Report, arguments, run_cases
 from benchmarks.machine import memory, say
 from benchmarks.sizes import SIZES, Size, make_settings
 from mmjax.train.beside import cores

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Report, arguments, run_apart, run_cases, spread
+from benchmarks.apart import run_apart
+from benchmarks.contenders import spread
+from benchmarks.harness import Report, arguments, run_cases
 from benchmarks.machine import memory, say
 from benchmarks.sizes import Case, Size, make_settings, make_spec
 

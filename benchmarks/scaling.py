@@ -21,7 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Apart, Contender, Report, arguments, interleave, ratio, run_apart, run_cases, worker_command
+from benchmarks.apart import Apart, run_apart, worker_command
+from benchmarks.contenders import Contender, interleave, ratio
+from benchmarks.harness import Report, arguments, run_cases
 from benchmarks.machine import memory, say
 from benchmarks.sizes import CASES, SIZES, Size, make_settings
 

@@ -19,18 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks.harness import (
-    Apart,
-    Contender,
-    Entrant,
-    Report,
-    arguments,
-    interleave,
-    ratio,
-    run_apart,
-    run_cases,
-    worker_command,
-)
+from benchmarks.apart import Apart, run_apart, worker_command
+from benchmarks.contenders import Contender, Entrant, interleave, ratio
+from benchmarks.harness import Report, arguments, run_cases
 from benchmarks.machine import say
 from benchmarks.sizes import CASES, SIZES, Case, make_settings
 

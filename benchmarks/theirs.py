@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness import Contender, Run
+from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import Case, Size, make_settings, make_spec, random_rows
 from benchmarks.torch_models import Autoencoder, Batch, Classifier, rmsprop
 from mmjax.batch import InputSpec

@@ -154,7 +154,7 @@ class Program:
         torch.manual_seed(0)
         settings = make_settings(self.row, self.size)
         batches = loader(rows, train, self.size.batch, self.workers, train=True)
-        held = [loader(rows, part, settings.train.eval_batch_size, self.workers, train=False) for part in (valid, test)]
+        held = [loader(rows, part, settings.train.eval_batch_size or 256, self.workers, train=False) for part in (valid, test)]
         coder = None
         if Case("", self.row).codes:
             coder = Autoencoder(settings.model, spec).to(self.device)

@@ -113,8 +113,8 @@ def _scratch(task: Task, plan: Plan, rows: int, valid: int, held_out: int) -> di
     """Of a step, of validation and of prediction by one fold's module."""
     valid_batch, test_batch = (run.evaluation_batch(task.settings, task.name, n) for n in (valid, held_out))
     executor = Executor(plan)
-    task = make_task(task.name, task.settings, task.spec, executor.axis_name)
-    known = Arguments(task, executor, rows=rows, batch=task.settings.train.batch_size, valid_batch=valid_batch)
+    shared = make_task(task.name, task.settings, task.spec, executor.axis_name)  # averages over devices, prediction does not
+    known = Arguments(shared, executor, rows=rows, batch=task.settings.train.batch_size, valid_batch=valid_batch)
     programs = {
         "training step": known.lower_steps(),
         "validation": known.lower_epoch(),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import harness, ready, report, sizes, step_throughput, synth
+from benchmarks import apart, contenders, harness, ready, report, sizes, step_throughput, synth
 from mmjax.data.report import DataReport
 from mmjax.data.table import read_table
 from mmjax.schema import Schema
@@ -154,13 +154,13 @@ def test_rounds_alternate_and_ratios_are_formed_within_them():
             order.append(name)
             return repeats
 
-        return harness.Contender(name, lambda: (run, 0.0))
+        return contenders.Contender(name, lambda: (run, 0.0))
 
     a, b = contender("a"), contender("b")
-    harness.interleave([a, b], rounds=3, seconds=0.0)
+    contenders.interleave([a, b], rounds=3, seconds=0.0)
     assert order == ["a", "a", "b", "b", *"ababab"], "two warm-up runs each, then turns"
     a.seconds, b.seconds = [1.0, 2.0, 4.0], [3.0, 2.0, 4.0]
-    assert harness.ratio(a, b) == {"median": 1.0, "min": 1.0, "max": 3.0}
+    assert contenders.ratio(a, b) == {"median": 1.0, "min": 1.0, "max": 3.0}
 
 
 def test_a_contender_that_fails_is_left_out_with_its_reason():
@@ -169,18 +169,18 @@ def test_a_contender_that_fails_is_left_out_with_its_reason():
     def broken():
         raise RuntimeError("no compiler")
 
-    good = harness.Contender("ours", lambda: (lambda repeats: repeats, 0.0))
-    bad = harness.Contender("torch_compile", broken, optional=True)
-    harness.interleave([good, bad], rounds=1, seconds=0.0)
+    good = contenders.Contender("ours", lambda: (lambda repeats: repeats, 0.0))
+    bad = contenders.Contender("torch_compile", broken, optional=True)
+    contenders.interleave([good, bad], rounds=1, seconds=0.0)
     assert bad.to_dict() == {"failed": "RuntimeError: no compiler"}
-    assert harness.ratio(good, bad) is None
+    assert contenders.ratio(good, bad) is None
     with pytest.raises(RuntimeError, match="no compiler"):
-        harness.interleave([harness.Contender("ours", broken)], rounds=1, seconds=0.0)
+        contenders.interleave([contenders.Contender("ours", broken)], rounds=1, seconds=0.0)
 
 
 WORKER = """
 import os, sys, time
-from benchmarks import harness
+from benchmarks import contenders, harness
 
 def work(job):
     def prepare():
@@ -198,7 +198,7 @@ def work(job):
             sys.exit("no memory")
         return repeats
 
-    return harness.Contender(job["name"], prepare, found={"process": os.getpid()})
+    return contenders.Contender(job["name"], prepare, found={"process": os.getpid()})
 
 harness.run_cases(harness.arguments("", "some").parse_args(), "some", iter, work)
 """
@@ -206,17 +206,17 @@ harness.run_cases(harness.arguments("", "some").parse_args(), "some", iter, work
 
 def _apart(name, folder, *, optional=False, patience=0.0):
     job = json.dumps({"name": name, "log": str(folder / "log")})
-    return harness.Apart(name, [sys.executable, "-c", WORKER, "--worker", job], optional=optional, patience=patience)
+    return apart.Apart(name, [sys.executable, "-c", WORKER, "--worker", job], optional=optional, patience=patience)
 
 
 def test_processes_take_turns_and_end(tmp_path, monkeypatch):
     """Fails when two workers share a process, run at the same time, outlive their case or lose their results."""
-    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    monkeypatch.setattr(apart, "PAUSE", 0.0)
     a, b = _apart("a", tmp_path), _apart("b", tmp_path)
-    harness.interleave([a, b], rounds=3, seconds=0.0)
+    contenders.interleave([a, b], rounds=3, seconds=0.0)
     assert (tmp_path / "log").read_text() == "aabb" + "ababab"
     assert a.compile_seconds == 0.25
-    assert len(harness.ratio(a, b)) == len(a.to_dict()["rounds_s"]) == 3
+    assert len(contenders.ratio(a, b)) == len(a.to_dict()["rounds_s"]) == 3
     pids = {os.getpid(), a.found["process"], b.found["process"]}
     assert len(pids) == 3
     for pid in pids - {os.getpid()}:
@@ -229,23 +229,23 @@ def test_processes_take_turns_and_end(tmp_path, monkeypatch):
 )
 def test_a_process_that_fails_is_left_out_with_its_reason(tmp_path, monkeypatch, name, why):
     """Fails when a worker's error or death hangs or ends a benchmark, hides its reason, or ours may die in silence."""
-    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    monkeypatch.setattr(apart, "PAUSE", 0.0)
     good, bad = _apart("a", tmp_path), _apart(name, tmp_path, optional=True)
-    harness.interleave([bad, good], rounds=3, seconds=0.0)
+    contenders.interleave([bad, good], rounds=3, seconds=0.0)
     assert bad.to_dict() == {"failed": why}
     assert len(good.seconds) == 3
-    assert harness.ratio(good, bad) is None
+    assert contenders.ratio(good, bad) is None
     (tmp_path / "log").unlink()
-    with pytest.raises(harness.WorkerError, match=why) as raised:
-        harness.interleave([_apart(name, tmp_path), _apart("a", tmp_path)], rounds=3, seconds=0.0)
+    with pytest.raises(contenders.WorkerError, match=why) as raised:
+        contenders.interleave([_apart(name, tmp_path), _apart("a", tmp_path)], rounds=3, seconds=0.0)
     assert str(raised.value).splitlines()[-1] in why, "what it wrote last"
 
 
 def test_a_process_that_is_not_ready_in_time_is_left_out(tmp_path, monkeypatch):
     """Fails when a compiler that does not end takes the whole case's time."""
-    monkeypatch.setattr(harness, "PAUSE", 0.0)
+    monkeypatch.setattr(apart, "PAUSE", 0.0)
     good, slow = _apart("a", tmp_path), _apart("waits", tmp_path, optional=True, patience=2.0)
-    harness.interleave([good, slow], rounds=1, seconds=0.0)
+    contenders.interleave([good, slow], rounds=1, seconds=0.0)
     assert slow.failed.startswith("not ready in 2 s")
     assert {"step_s", "peak_bytes"} <= set(good.to_dict())
 

@@ -122,6 +122,11 @@ def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
     assert all(0 < size < 1 << 20 for size in asked.scratch_bytes.values())
     scratch = counted.step_bytes["gradients"] + counted.step_bytes["activations"]
     assert asked.total_bytes - counted.total_bytes == max(asked.scratch_bytes.values()) - scratch
+    for placement in ("batch", "folds"):
+        several = shrunken("tabular", tmp_path, train__batch_size=64, train__devices=2, train__placement=placement)
+        (phase,) = footprints(several, spec, 1000, compiled=True)
+        assert phase.plan.placement == placement
+        assert 0 < phase.scratch_bytes["training step"] < 1 << 20
 
 
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]):

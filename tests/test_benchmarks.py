@@ -352,6 +352,7 @@ def _gpu_sh(out, **environment):
     return done.stdout, {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_a_part(tmp_path):
     """Fails when the script and the flags of a benchmark part ways: seen here, not on a borrowed GPU."""
     said, files = _gpu_sh(tmp_path, PARTS="paper", TORCH="0")

@@ -22,7 +22,6 @@ from tests.shrunken import shrunken
         ("threads", "device", 1, "auto"),
         ("sequential", "host", 1, "auto"),
         ("auto", "device", 2, "folds"),
-        ("auto", "device", 2, "batch"),
         ("auto", "host", 2, "batch"),
     ],
 )

@@ -102,9 +102,14 @@ def best(case: Found, kind: str = "same") -> tuple[str, Found] | None:
     return (name.removeprefix("torch_"), found[name]) if name else None
 
 
+def peak_bytes(found: Found) -> int:
+    """Largest memory of a process, on a GPU the GPU's; 0 if it is not known."""
+    return found.get("device_peak_bytes", found.get("peak_bytes", 0))
+
+
 def gib(found: Found | None) -> str:
-    """Largest memory of a process, on a GPU the GPU's."""
-    peak = (found or {}).get("device_peak_bytes", (found or {}).get("peak_bytes"))
+    """`peak_bytes` in GiB."""
+    peak = peak_bytes(found or {})
     return f"{peak / 2**30:.2f}" if peak else "-"
 
 
@@ -157,7 +162,7 @@ def milliseconds(contender: Found) -> str:
 
 def largest(runs: list[Found]) -> Found | None:
     """The run that took most memory."""
-    return max(runs, key=lambda r: r.get("device_peak_bytes", r.get("peak_bytes", 0)), default=None)
+    return max(runs, key=peak_bytes, default=None)
 
 
 def crossvals(found: Found) -> str:

@@ -102,14 +102,14 @@ def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
 def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     """A row's training steps in a loop of one program, and one by one."""
     job = {"case": f"row{row}", "sizes": {}}
-    ways = {name: _apart(name, job, options, looped=name == "looped") for name in ("looped", "one_by_one")}
-    return _compared(f"row #{row}", list(ways.values()), options)
+    ways = [_apart(name, job, options, looped=name == "looped") for name in ("looped", "one_by_one")]
+    return _compared(f"row #{row}", ways, options)
 
 
 def evaluation_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     """A classifier's predictions of 256 rows, in small batches and in one."""
     job = {"case": f"row{row}", "sizes": {"rows": 256}}
-    ways = [_apart(f"batches_of_{batch}", job, options, evaluate=min(batch, 256)) for batch in (32, 256)]
+    ways = [_apart(f"batches_of_{batch}", job, options, evaluate=batch) for batch in (32, 256)]
     return _compared(f"row #{row}, evaluation", ways, options)
 
 

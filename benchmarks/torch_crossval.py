@@ -25,6 +25,8 @@ from mmjax.batch import InputSpec
 from mmjax.data.folds import inner_split, make_folds
 from mmjax.train.beside import cores
 
+EVALUATED = 256
+"""Rows of a batch that is not trained on; ours leaves it to its own rule."""
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 
 
@@ -154,7 +156,7 @@ class Program:
         torch.manual_seed(0)
         settings = make_settings(self.row, self.size)
         batches = loader(rows, train, self.size.batch, self.workers, train=True)
-        held = [loader(rows, part, settings.train.eval_batch_size or 256, self.workers, train=False) for part in (valid, test)]
+        held = [loader(rows, part, EVALUATED, self.workers, train=False) for part in (valid, test)]
         coder = None
         if Case("", self.row).codes:
             coder = Autoencoder(settings.model, spec).to(self.device)

@@ -49,6 +49,11 @@ def blank_constants(spec: InputSpec) -> Shapes:
     return constants
 
 
+def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes of a tree's arrays, or of other shapes, that say where the arrays lie."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def tree_bytes(tree: Any) -> int:
     """Bytes of a tree's arrays, or of the arrays its shapes stand for."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -22,7 +22,7 @@ CHUNK = 16384
 
 def in_memory(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """An array at a multiple of 64 bytes: XLA's CPU backend reads such an array where it lies, and would copy any other."""
-    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    count = _bytes(shape, dtype)
     whole = np.empty(count + _LINE, np.uint8)
     start = -whole.ctypes.data % _LINE
     return whole[start : start + count].view(dtype).reshape(shape)
@@ -36,7 +36,7 @@ def in_files(folder: Path) -> Allocate:
     """
 
     def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        count = _bytes(shape, dtype)
         if not count:
             return np.empty(shape, dtype)
         with _nameless(folder) as file:  # the map holds it
@@ -53,7 +53,7 @@ def host_memory() -> int:
     """Bytes this process may use: the machine's memory, or less where its container has a limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [Path(p).read_text().strip() for p in _LIMITS if os.access(p, os.R_OK)]
-    return min(machine, *(int(limit) for limit in limits if limit.isdigit()), machine)
+    return min([machine, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 class GrowingArray:
@@ -92,6 +92,10 @@ class GrowingArray:
             return mapped
         empty = np.zeros((0, self._width), self._dtype)
         return np.concatenate(self._chunks) if self._chunks else empty
+
+
+def _bytes(shape: tuple[int, ...], dtype: DTypeLike) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
 def _nameless(folder: Path) -> IO[bytes]:

@@ -22,7 +22,7 @@ from mmjax.train.outputs import Module, frozen_codes, load_module
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import Phase, make_programs
 from mmjax.train.plan import Plan, make_plan
-from mmjax.train.run import Run, evaluation_batch, task_names
+from mmjax.train.run import Run, task_names
 from mmjax.train.state import TrainState
 from mmjax.train.tasks import Task, make_task
 from mmjax.train.workdir import atomic_write_json
@@ -184,7 +184,7 @@ def _train_group(
         host=host,
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
-        valid_batch=evaluation_batch(settings, name, run.most_valid),
+        valid_batch=run.valid_batch(name),
         ids=run.dataset.table.ids,
         directory=run.workdir.path / "checkpoints" / f"{target}-{'-'.join(map(str, numbers))}{'-refit' if refit else ''}",
         fingerprint=run.fingerprint,

@@ -53,22 +53,15 @@ def keep_codes(run: Run, fold: FoldRows, autoencoder: Module) -> None:
     """Computes a fold's codes, if codes are frozen inputs: the search, the refit and the held-out predictions read the same."""
     if not run.task("classifier").code_width:
         return
-    everything = np.arange(len(run.fold_N))
-    run.codes[fold.number] = sweep_fold(run, "autoencoder", fold, autoencoder, everything, allocate=run.allocate)["h_mm"]
+    run.codes[fold.number] = sweep_fold(run, "autoencoder", fold, autoencoder, np.arange(len(run.fold_N)))["h_mm"]
 
 
 def sweep_fold(
-    run: Run,
-    name: str,
-    fold: FoldRows,
-    module: Module,
-    rows: np.ndarray,
-    codes: np.ndarray | None = None,
-    allocate: Allocate = in_memory,
+    run: Run, name: str, fold: FoldRows, module: Module, rows: np.ndarray, codes: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """`sweep` by the program that was compiled ahead for the task's modules."""
+    """`sweep` by the program that was compiled ahead for the task's modules, into what the run allocates."""
     run.ahead.wait((name, SWEEP), run.stop)
-    return sweep(sweep_batch(run, name), run.task(name), fold, module[0], module[1], rows, codes, allocate)
+    return sweep(sweep_batch(run, name), run.task(name), fold, module[0], module[1], rows, codes, run.allocate)
 
 
 def sweep_batch(run: Run, name: str) -> int:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
+from mmjax.shapes import placed
 from mmjax.train.beside import cores
 from mmjax.train.plan import Plan
 from mmjax.train.steps import Rows, add_sums
@@ -131,12 +132,8 @@ class Executor:
             return back(state), back(sums)
 
         def lower(state: Any, rows: Rows, index: Any, active: Any) -> Any:
-            def placed(tree: Any) -> Any:
-                shapes = jax.eval_shape(split, tree)
-                return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._by_fold), shapes)
-
-            known = Rows(rows.shared, placed(rows.fold), placed(rows.constant))
-            return mapped.lower(placed(state), known, *jax.eval_shape(split, (index, active)))
+            state, fold, constant = placed(jax.eval_shape(split, (state, rows.fold, rows.constant)), self._by_fold)
+            return mapped.lower(state, Rows(rows.shared, fold, constant), *jax.eval_shape(split, (index, active)))
 
         return _Mapped(run, lower)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.stages import Lowered
 
-from mmjax.shapes import blank_constants, blank_rows
+from mmjax.shapes import blank_constants, blank_rows, placed
 from mmjax.train import folds, state
 from mmjax.train.ahead import EPOCH, PLAN, STEPS, SWEEP, Job
 from mmjax.train.fitting import executor_of, folds_left, plan_folds
@@ -21,7 +21,7 @@ from mmjax.train.folds import FoldRows
 from mmjax.train.outputs import lower_sweep, sweep_batch
 from mmjax.train.parallel import Executor
 from mmjax.train.phase import Programs, make_programs
-from mmjax.train.run import Run, evaluation_batch, task_names
+from mmjax.train.run import Run, task_names
 from mmjax.train.state import TrainState
 from mmjax.train.steps import Rows, add_sums
 from mmjax.train.tasks import Task
@@ -55,8 +55,8 @@ def _lower_plans(
         executor, task = executor_of(run, name, plan)
         if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
             batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
-            valid_batch = evaluation_batch(run.settings, name, run.most_valid)
-            yield from lower(Arguments(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=valid_batch))
+            rows, valid_batch = len(run.fold_N), run.valid_batch(name)
+            yield from lower(Arguments(task, executor, rows=rows, batch=batch, valid_batch=valid_batch))
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ class Arguments:
         yield self.programs.end_epoch.lower(own, sums)
 
     def _placed(self, tree: Any, *, by_fold: bool) -> Any:
-        sharding = self.executor.sharding(by_fold=by_fold)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+        return placed(tree, self.executor.sharding(by_fold=by_fold))
 
     def _by_fold(self, tree: Any) -> Any:
         """Stacked, with a leading fold axis."""

@@ -54,7 +54,7 @@ class Run:
     spec: InputSpec | None = None
     folds: list[FoldRows] = field(default_factory=list)
     most_valid: int = 0
-    """Validation rows of the largest fold, trained or not, so that a program fits all."""
+    """Validation rows of the largest fold, trained or not."""
     most_test: int = 0
     """Held-out rows of the largest fold."""
     tasks: dict[str, Task] = field(default_factory=dict)
@@ -68,6 +68,10 @@ class Run:
         """The task for the padded sizes, one object a run: jit knows a task by identity."""
         assert self.spec is not None
         return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
+
+    def valid_batch(self, name: str) -> int:
+        """Rows of a task's validation batch, the same for every fold, so that a program fits all."""
+        return evaluation_batch(self.settings, name, self.most_valid)
 
     def model_dir(self, fold: int, task: str) -> Path:
         """Where a fold's finished module lies; "search" holds what early stopping found before a refit."""
@@ -85,8 +89,8 @@ def task_names(settings: Settings) -> tuple[str, ...]:
 def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
     """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
 
-    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a third of a
-    process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
+    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
+    of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
     """
     convolutions = name == "classifier" and {TEXT, IMAGE} & set(settings.model.modalities)
     rule = _CACHED if convolutions and jax.default_backend() == "cpu" else _EVALUATED

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_disk import small_disk
 
 from benchmarks.sizes import Size, make_settings, make_spec
 from mmjax.data import table
-from mmjax.data.arrays import host_memory, in_files, in_memory
+from mmjax.data.arrays import Reused, host_memory, in_files, in_memory
 from mmjax.errors import WorkdirError
 from mmjax.train import run
 from mmjax.train.cost import step_cost
@@ -120,6 +122,31 @@ def test_arrays_are_where_xla_reads_them():
         array = in_memory(shape, dtype)
         assert (array.shape, array.dtype) == (shape, dtype)
         assert not array.size or array.ctypes.data % 64 == 0
+
+
+def test_lent_memory_comes_back_when_nobody_holds_it():
+    """A view keeps it, and so does a program of jax that has not run yet; what is lent meanwhile lies elsewhere."""
+    allocate = Reused()
+    first = allocate((4, 3), np.float32)
+    view, place = first[1:].T, first.ctypes.data
+    assert (first.shape, first.dtype, place % 64) == ((4, 3), np.float32, 0)
+    del first
+    assert allocate((4, 3), np.float32).ctypes.data != place
+    del view
+    lent = [allocate((3, 4), np.int32) for _ in range(2)]
+    assert place in [array.ctypes.data for array in lent]
+    assert place not in [allocate(shape, np.int32).ctypes.data for shape in ((3, 4), (0, 4), (6, 4))]
+
+
+def test_a_program_that_has_not_run_yet_keeps_its_batch():
+    allocate, results = Reused(), []
+    slow = jax.jit(lambda batch: (jnp.linalg.matrix_power(jnp.eye(300), 2**9 - 1).sum() / 300 * batch).sum())
+    for value in range(20):
+        batch = allocate((64, 64), np.float32)
+        batch[:] = value
+        results.append(slow(batch))
+        del batch
+    np.testing.assert_allclose(results, 4096.0 * np.arange(20), rtol=1e-5)
 
 
 def test_files_that_do_not_fit_say_so_when_they_are_made(tmp_path: Path):

@@ -49,6 +49,38 @@ def in_files(folder: Path) -> Allocate:
     return allocate
 
 
+class Reused:
+    """An `Allocate` for arrays that come and go: their memory is lent again once nobody holds them, jax included.
+
+    Batches of photos taken anew are pages that the kernel clears each time: four fifths of an epoch at 512 px (docs/RESULTS.md,
+    Photos). As much is kept as was ever lent at one time.
+    """
+
+    def __init__(self):
+        self._free: dict[int, list[np.ndarray]] = {}
+
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """An array with whatever the last user left in it."""
+        count = _bytes(shape, dtype)
+        free = self._free.setdefault(count, [])
+        try:
+            whole = free.pop()
+        except IndexError:
+            whole = in_memory((count,), np.uint8)
+        return np.asarray(_Loan(whole, free)).view(dtype).reshape(shape)
+
+
+class _Loan:
+    """What all views of a lent array hold on to (`ndarray.base`)."""
+
+    def __init__(self, whole: np.ndarray, free: list[np.ndarray]):
+        self._whole, self._free = whole, free
+        self.__array_interface__ = whole.__array_interface__
+
+    def __del__(self) -> None:
+        self._free.append(self._whole)
+
+
 def host_memory() -> int:
     """Bytes this process may use: the machine's memory, or less where its container has a limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

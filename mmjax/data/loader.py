@@ -12,6 +12,8 @@ import grain
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
+from mmjax.data.arrays import Reused
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -123,9 +125,13 @@ def evaluation_batches(
 
 
 def gather_rows(arrays: Arrays) -> Callable[[np.ndarray], Arrays]:
-    """Row numbers S x B -> the rows' arrays, for rows that do not live on the device."""
+    """Row numbers S x B -> the rows' arrays, for rows that do not live on the device; a batch's memory is used again."""
+    allocate = Reused()
 
     def gather(index: np.ndarray) -> Arrays:
-        return {name: np.asarray(values[index]) for name, values in arrays.items()}
+        batch = {name: allocate(index.shape + values.shape[1:], values.dtype) for name, values in arrays.items()}
+        for name, values in arrays.items():  # 'clip': 'raise' would fill an array of its own first
+            np.take(values, index, axis=0, out=batch[name], mode="clip")
+        return batch
 
     return gather

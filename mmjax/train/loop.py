@@ -88,6 +88,8 @@ class Fit:
 
     def _next(self) -> Any:
         parts = [next(loader) for loader in self.loaders]
+        if len(parts) == 1:  # no copy of a fold's photos
+            return jax.tree.map(lambda x: x[None], parts[0])
         return jax.tree.map(lambda *x: np.stack(x), *parts)
 
     def _finish_epoch(self, state: TrainState, sums: Sums, epoch: int) -> tuple[TrainState, bool]:

@@ -59,8 +59,8 @@ def worth_keeping(*runs: Settings) -> bool:
     """Whether `keep_memory` is a gain for all of these runs.
 
     Steps on a table alone have little scratch memory, and their folds' threads would wait for each other at the one arena.
-    Large photos lose: batches come to lie in the hole that the scratch memory of a step leaves, and the next step takes new
-    memory, up to three times as much in all, and a fifth more time at 512 px (docs/RESULTS.md, Larger photos).
+    Large photos lose: other arrays come to lie in the hole that the scratch memory of a step leaves, and the next step takes
+    new memory, up to three times as much in all, and a fifth more time at 512 px (docs/RESULTS.md, Larger photos).
     """
     wanted = any({TEXT, IMAGE} & set(run.model.modalities) for run in runs)
     return wanted and all(photo_scratch_bytes(run) <= _KEPT_BYTES for run in runs)

@@ -5,7 +5,8 @@
 Ours decodes every photo once into a store (mmjax/data/image_store.py) and gathers batches from its memory map ever after;
 PyTorch's DataLoader decodes at every epoch, with its best number of workers. Both end with uint8 batches in host memory. Each
 side of a round is a process of its own, since DataLoader's workers fork and jax must not be there when they do. `wait_share` is
-the share of a training loop's time spent in `next(loader)`, rows on the host, before a DenseNet of the size in WAIT.
+the share of a training loop's time spent in `next(loader)`, rows on the host, before a DenseNet of the size in WAIT;
+`later_fresh_s` is `later_s` of batches in new memory each (data/arrays.py, Reused).
 """
 
 import argparse
@@ -127,9 +128,10 @@ def _ours(job: dict[str, Any]) -> dict[str, Any]:
     _epoch(epoch(gather, 0))
     first = time.perf_counter() - start
     later = min(_epoch(epoch(gather, 1 + i)) for i in range(3))
+    fresh = min(_epoch(epoch(lambda index: {"image": store.pixels[index]}, 1 + i)) for i in range(3))
     label = np.zeros(job["count"], np.int32)
     rows = {"image": store.pixels, "label": label, "present": np.ones((job["count"], 1), bool)}
-    return {"first_s": first, "later_s": later} | _ours_waiting(job, rows)
+    return {"first_s": first, "later_s": later, "later_fresh_s": fresh} | _ours_waiting(job, rows)
 
 
 def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str, float]:

@@ -140,7 +140,7 @@ def _rows(axis: Axes, found: Found) -> None:
     axis.loglog(rows, [c["ready_s"] for c in cases], "o--", color=OURS, label="seconds until rows are ready")
     axis.loglog(rows, [c["peak_bytes"] / 2**30 for c in cases], "s-", color=THEIRS, label="largest GiB resident")
     axis.axhline(4, color=GREY, linewidth=0.8, linestyle=":")
-    axis.annotate("4 GiB", (rows[0], 4), color=GREY, fontsize=8, va="bottom")
+    axis.annotate("4 GiB", (rows[-1], 4), color=GREY, fontsize=8, va="bottom", ha="right")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

@@ -17,6 +17,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A program is compiled once a worker, not in every run again; a folder for each, since jax writes entries in place."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the real data sets; tests that need it skip where it is missing."""

@@ -52,8 +52,8 @@ def in_files(folder: Path) -> Allocate:
 class Reused:
     """An `Allocate` for arrays that come and go: their memory is lent again once nobody holds them, jax included.
 
-    Batches of photos taken anew are pages that the kernel clears each time: four fifths of an epoch at 512 px (docs/RESULTS.md,
-    Photos). As much is kept as was ever lent at one time.
+    Batches of photos taken anew are pages that the kernel clears each time: most of an epoch at 512 px (docs/RESULTS.md, Larger
+    photos). As much is kept as was ever lent at one time.
     """
 
     def __init__(self):

@@ -74,7 +74,7 @@ def quiet() -> Iterator[None]:
 def reusing_memory(threads: int) -> Iterator[None]:
     """Lets Pillow keep the pixels of two photos a thread for the next ones, or what PILLOW_BLOCKS_MAX says.
 
-    Given back each time, their pages are zeroed by the kernel again: a quarter of the time at 512 px (docs/RESULTS.md, Speed).
+    Given back each time, their pages are zeroed by the kernel again: a good part of the time at 512 px.
     """
     before = Image.core.get_blocks_max()
     Image.core.set_blocks_max(max(before, 2 * threads))

@@ -132,7 +132,7 @@ def _dense_gradients(x_BxTxE: Array, taps_ExG: Array, at_BxG: Array, grad_BxG: A
 def _picked_gradients(x_BxTxE: Array, taps_ExG: Array, at_BxG: Array, grad_BxG: Array) -> tuple[Array, Array]:
     """The same from the places that won alone, a hundredth of the arithmetic: a scatter of taps and a gather of words, by row.
 
-    Eight rows a step: one loop over the sum's numbers then reads eight words for each (docs/RESULTS.md, Speed).
+    Eight rows a step: one loop over the sum's numbers then reads eight words for each.
     """
     taps_GxE, rows = taps_ExG.T, len(x_BxTxE)
     some = max(n for n in range(1, 9) if rows % n == 0)

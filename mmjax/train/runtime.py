@@ -44,7 +44,7 @@ def keep_memory() -> None:
     """Lets glibc keep what is freed for the next allocation, instead of giving it back to the kernel; elsewhere, nothing.
 
     XLA's CPU backend takes a program's scratch memory anew at every call. Given back each time, its pages are zeroed by the
-    kernel again and again: a fifth of a step with photos or of the autoencoder's (docs/RESULTS.md, Speed). One arena, because
+    kernel again and again (docs/RESULTS.md, Speed, has what PyTorch gains by the same). One arena, because
     the others cannot grow past 64 MiB. Settings of the environment win (mallopt(3)).
     """
     if not sys.platform.startswith("linux") or any(v.startswith(("MALLOC_", "GLIBC_TUNABLES")) for v in os.environ):

@@ -52,6 +52,6 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def not_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands turn jax's cache on for the process, in the user's own folder: not from a test."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))

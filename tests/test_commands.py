@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
 
 pytest_plugins = ("tests.fixtures_trained",)
-pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ def test_a_saved_position_goes_on_at_the_exact_next_batch():
             np.testing.assert_array_equal(a["row"] if gather else a, b["row"] if gather else b)
 
 
+@pytest.mark.parametrize("row", [-1, 10])
+def test_a_row_that_is_not_there_is_no_other_row(row: int):
+    with pytest.raises(IndexError, match="of 10"):
+        gather_rows({"row": np.arange(10)})(np.array([[3, row]]))
+
+
 def test_evaluation_counts_each_row_once():
     index, weight = evaluation_batches(np.arange(10, 17), 3, batches=4)
     assert index.shape == weight.shape == (4, 3)

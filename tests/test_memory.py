@@ -125,7 +125,7 @@ def test_arrays_are_where_xla_reads_them():
 
 
 def test_lent_memory_comes_back_when_nobody_holds_it():
-    """A view keeps it, and so does a program of jax that has not run yet; what is lent meanwhile lies elsewhere."""
+    """A view keeps it; what is lent meanwhile lies elsewhere."""
     allocate = Reused()
     first = allocate((4, 3), np.float32)
     view, place = first[1:].T, first.ctypes.data

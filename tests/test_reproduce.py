@@ -17,7 +17,7 @@ from mmjax.train import crossval as crossval_module
 from mmjax.train.metrics import summarise
 
 pytest_plugins = ("tests.fixtures_trained",)
-pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 
 SMALL = [
     "--config.data.planted_rows=240",

@@ -63,7 +63,7 @@ class Reused:
         """An array with whatever the last user left in it."""
         count = _bytes(shape, dtype)
         free = self._free.setdefault(count, [])
-        try:
+        try:  # Grain's threads share it: asking first could find it empty after all
             whole = free.pop()
         except IndexError:
             whole = in_memory((count,), np.uint8)

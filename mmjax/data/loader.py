@@ -12,7 +12,7 @@ import grain
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
-from mmjax.data.arrays import Reused
+from mmjax.data.arrays import Allocate, Reused
 
 Arrays = dict[str, np.ndarray]
 
@@ -125,13 +125,21 @@ def evaluation_batches(
 
 
 def gather_rows(arrays: Arrays) -> Callable[[np.ndarray], Arrays]:
-    """Row numbers S x B -> the rows' arrays, for rows that do not live on the device; a batch's memory is used again."""
-    allocate = Reused()
+    """Row numbers S x B -> the rows' arrays, for rows that do not live on the device; a batch's memory is used again.
+
+    Raises:
+      IndexError: (when called) there is no such row.
+    """
+    allocate, rows = Reused(), min(map(len, arrays.values()), default=0)
 
     def gather(index: np.ndarray) -> Arrays:
-        batch = {name: allocate(index.shape + values.shape[1:], values.dtype) for name, values in arrays.items()}
-        for name, values in arrays.items():  # 'clip': 'raise' would fill an array of its own first
-            np.take(values, index, axis=0, out=batch[name], mode="clip")
-        return batch
+        if index.size and not 0 <= index.min() <= index.max() < rows:
+            raise IndexError(f"rows {index.min()} to {index.max()} of {rows}")
+        return {name: _take(values, index, allocate) for name, values in arrays.items()}
 
     return gather
+
+
+def _take(values: np.ndarray, index: np.ndarray, allocate: Allocate) -> np.ndarray:
+    out = allocate(index.shape + values.shape[1:], values.dtype)
+    return np.take(values, index, axis=0, out=out, mode="clip")  # 'raise' would fill an array of its own first

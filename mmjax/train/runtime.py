@@ -44,8 +44,8 @@ def keep_memory() -> None:
     """Lets glibc keep what is freed for the next allocation, instead of giving it back to the kernel; elsewhere, nothing.
 
     XLA's CPU backend takes a program's scratch memory anew at every call. Given back each time, its pages are zeroed by the
-    kernel again and again (docs/RESULTS.md, Speed, has what PyTorch gains by the same). One arena, because
-    the others cannot grow past 64 MiB. Settings of the environment win (mallopt(3)).
+    kernel again and again (docs/RESULTS.md, Speed, has what PyTorch gains by the same). One arena, because the
+    others cannot grow past 64 MiB. Settings of the environment win (mallopt(3)).
     """
     if not sys.platform.startswith("linux") or any(v.startswith(("MALLOC_", "GLIBC_TUNABLES")) for v in os.environ):
         return
@@ -60,7 +60,7 @@ def worth_keeping(*runs: Settings) -> bool:
 
     Steps on a table alone have little scratch memory, and their folds' threads would wait for each other at the one arena.
     Large photos lose: other arrays come to lie in the hole that the scratch memory of a step leaves, and the next step takes
-    new memory, up to three times as much in all, and a fifth more time at 512 px (docs/RESULTS.md, Larger photos).
+    new memory: far more in all, and more time at 512 px (docs/RESULTS.md, Larger photos).
     """
     wanted = any({TEXT, IMAGE} & set(run.model.modalities) for run in runs)
     return wanted and all(photo_scratch_bytes(run) <= _KEPT_BYTES for run in runs)

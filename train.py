@@ -2,8 +2,8 @@
 
 import sys
 
-from mmjax.cli import main
-from mmjax.train.ahead import leave
+from mmjax.cli.main import main
+from mmjax.train.execution.compile import leave
 
 if __name__ == "__main__":
     sys.exit(leave(main(["train", *sys.argv[1:]])))

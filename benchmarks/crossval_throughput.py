@@ -24,7 +24,7 @@ from benchmarks.contenders import spread
 from benchmarks.harness import Report, arguments, run_cases
 from benchmarks.machine import memory, say
 from benchmarks.sizes import SIZES, Size, make_settings
-from mmjax.train.beside import cores
+from mmjax.train.execution.concurrent_folds import cores
 
 NAME = "crossval_throughput"
 FOLDS = 5
@@ -125,7 +125,8 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
     import jax  # noqa: PLC0415
 
     from benchmarks.ours import start_device  # noqa: PLC0415
-    from mmjax.train import crossval, runtime  # noqa: PLC0415
+    from mmjax.train import cross_validation as crossval  # noqa: PLC0415
+    from mmjax.train.execution import runtime  # noqa: PLC0415
 
     compiling = [0.0]
 

@@ -108,10 +108,10 @@ def _waiting(batches: Iterable[Any], step: Callable[[Any], Any], finish: Callabl
 
 def _ours(job: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.ours import start_device  # noqa: PLC0415 - a worker imports its own side alone
+    from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.data.image_store import open_image_store  # noqa: PLC0415
     from mmjax.data.loader import DispatchSource, Loader, gather_rows  # noqa: PLC0415
-    from mmjax.data.report import DataReport  # noqa: PLC0415
-    from mmjax.train import runtime  # noqa: PLC0415
+    from mmjax.train.execution import runtime  # noqa: PLC0415
 
     if runtime.worth_keeping(make_settings(3, _wait_size(job["side"], gpu=False))):  # as `mmjax train` does
         runtime.keep_memory()
@@ -140,11 +140,11 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
 
     from benchmarks.ours import random_parameters  # noqa: PLC0415
     from mmjax.data.loader import DispatchSource, Loader, gather_rows  # noqa: PLC0415
+    from mmjax.tasks.base import make_task  # noqa: PLC0415
     from mmjax.train import state  # noqa: PLC0415
-    from mmjax.train.optimizer import make_optimizer  # noqa: PLC0415
-    from mmjax.train.parallel import jit  # noqa: PLC0415
-    from mmjax.train.steps import Rows, train_chunk  # noqa: PLC0415
-    from mmjax.train.tasks import make_task  # noqa: PLC0415
+    from mmjax.train.execution.parallel import jit  # noqa: PLC0415
+    from mmjax.train.optim import make_optimizer  # noqa: PLC0415
+    from mmjax.train.step import Rows, train_chunk  # noqa: PLC0415
 
     size = _wait_size(job["side"], gpu=jax.default_backend() != "cpu")
     settings, spec = make_settings(3, size), make_spec(3, size)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmjax.train.beside import cores
+from mmjax.train.execution.concurrent_folds import cores
 
 
 def say(line: str) -> None:
@@ -40,7 +40,7 @@ def busy_cores() -> float:
 
 def facts() -> dict[str, Any]:
     """Machine, versions, commit, date, load and arguments."""
-    from mmjax.train.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
+    from mmjax.io.environment import environment  # noqa: PLC0415 - starts jax, which a worker may still have to configure
 
     known: dict[str, Any] = environment() | {"argv": sys.argv[1:]}
     known["cores"] = cores()

@@ -12,14 +12,14 @@ import numpy as np
 from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
 from mmjax.shapes import blank_constants
+from mmjax.tasks.base import Task, make_task
 from mmjax.train import state
-from mmjax.train.beside import run_beside
-from mmjax.train.cost import step_cost
-from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import Executor
-from mmjax.train.plan import Plan, make_plan
-from mmjax.train.steps import Rows, train_chunk
-from mmjax.train.tasks import Task, make_task
+from mmjax.train.execution.concurrent_folds import run_beside
+from mmjax.train.execution.cost import step_cost
+from mmjax.train.execution.parallel import Executor
+from mmjax.train.execution.plan import Plan, make_plan
+from mmjax.train.optim import make_optimizer
+from mmjax.train.step import Rows, train_chunk
 
 SHARED = ("image", "present", "label")
 """As mmjax/train/folds.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
@@ -197,7 +197,7 @@ def evaluation(name: str, case: Case, size: Size, *, evaluate: int) -> Contender
     """Predictions of all rows in batches of `evaluate`; a step is all rows."""
 
     def make() -> tuple[Run, None]:
-        from mmjax.train.folds import FoldRows  # noqa: PLC0415
+        from mmjax.train.fold_data import FoldRows  # noqa: PLC0415
         from mmjax.train.outputs import sweep  # noqa: PLC0415 - it needs grain, as SHARED says
 
         task = make_task(case.task, make_settings(case.row, size), make_spec(case.row, size))

@@ -19,9 +19,9 @@ CHECKS = {
     "any": "import jax; jax.numpy.zeros(1).block_until_ready()",
     "torch": "import benchmarks.theirs",
     "torch_gpu": "import benchmarks.theirs, torch; torch.zeros(1, device='cuda').cpu()",
-    "step": "import benchmarks.ours, mmjax.train.runtime, mmjax.train.environment",
+    "step": "import benchmarks.ours, mmjax.train.execution.runtime, mmjax.io.environment",
     "photos": "import PIL.Image, mmjax.data.image_store, mmjax.data.loader, benchmarks.ours",
-    "folds": "import sklearn, mmjax.train.crossval, tensorboard.summary.writer.record_writer; import platformdirs",
+    "folds": "import sklearn, mmjax.train.cross_validation, tensorboard.summary.writer.record_writer; import platformdirs",
 }
 NEEDS = {
     "row8": "step",

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 DATA=$1 WORK=$2
 shift 2
 PYTHON=${PYTHON:-.venv/bin/python}
-mmjax() { "$PYTHON" -m mmjax.cli "$@"; }
+mmjax() { "$PYTHON" -m mmjax.cli.main "$@"; }
 
 petfinder() {
   for folds in "" "+grouped"; do

@@ -146,7 +146,8 @@ def devices_part(devices: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
-    from mmjax.train import crossval, runtime  # noqa: PLC0415 - heavy, and only workers need it
+    from mmjax.train import cross_validation as crossval  # noqa: PLC0415 - heavy, and only workers need it
+    from mmjax.train.execution import runtime  # noqa: PLC0415 - heavy, and only workers need it
 
     runtime.keep_memory()
     settings = make_settings(
@@ -175,7 +176,7 @@ def _step(job: dict[str, Any]) -> Contender:
 
         return theirs.contender(case, size, "eager", optional=False)
     from benchmarks import ours  # noqa: PLC0415
-    from mmjax.train import runtime  # noqa: PLC0415
+    from mmjax.train.execution import runtime  # noqa: PLC0415
 
     if runtime.worth_keeping(make_settings(case.row, size)):  # as `mmjax train` does
         runtime.keep_memory()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.batch import InputSpec
-from mmjax.settings import Settings
+from mmjax.config import Settings
 from mmjax.shapes import blank_batch
 
 STEPS_PER_EPOCH = 337

@@ -70,7 +70,7 @@ def work(job: dict[str, Any]) -> dict[str, Any] | Contender:
     """In a process of its own: what the device can do at most, or a contender (see `_apart`)."""
     mode = job["mode"]
     if mode in ("peaks", "ours", "eager_kept"):
-        from mmjax.train import runtime  # noqa: PLC0415
+        from mmjax.train.execution import runtime  # noqa: PLC0415
 
         if mode != "ours" or runtime.worth_keeping(make_settings(CASES[job["case"]].row, SIZES[job["size"]])):
             runtime.keep_memory()

@@ -9,7 +9,7 @@ from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import Case, Size, make_settings, make_spec, random_rows
 from benchmarks.torch_models import Autoencoder, Batch, Classifier, rmsprop
 from mmjax.batch import InputSpec
-from mmjax.train.beside import cores
+from mmjax.train.execution.concurrent_folds import cores
 
 MODES = ("eager", "eager_kept", "one_thread", "channels_last", "compile", "reduce-overhead")
 """eager; eager in a process whose malloc keeps memory, which step_throughput.py sees to; eager on one thread; eager with images

@@ -22,8 +22,8 @@ from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
 from benchmarks.torch_models import Autoencoder, Classifier, rmsprop
 from mmjax.batch import InputSpec
-from mmjax.data.folds import inner_split, make_folds
-from mmjax.train.beside import cores
+from mmjax.data.splits import inner_split, make_folds
+from mmjax.train.execution.concurrent_folds import cores
 
 EVALUATED = 256
 """Rows of a batch that is not trained on; ours leaves it to its own rule."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name PyTorch users know
 
 from mmjax.batch import IMAGE, PADDING, TABULAR, TEXT, InputSpec
-from mmjax.settings import ModelSettings
+from mmjax.config import ModelSettings
 
 Batch = dict[str, Tensor]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mmjax.config import Settings
 from mmjax.errors import ConfigError
-from mmjax.settings import Settings
 
 VARIANTS = ("planted", "petfinder", "petfinder_features", "fashion", "table")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmjax.cli import entry
+from mmjax.cli.main import entry
 
 if __name__ == "__main__":
     sys.exit(entry())

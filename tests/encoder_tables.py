@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmjax.data.table import Table
+from mmjax.datasets.table import Table
 
 
 def make_table(categorical=(), continuous=(), texts=None, tokens=4, label=None, classes=("no", "yes"), reverse=False) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.train.crossval import crossval
+from mmjax.train.cross_validation import crossval
 from tests.shrunken import shrunken
 
 

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmjax.data.propose import propose_schema
-from mmjax.data.report import DataReport
-from mmjax.data.table import read_table
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.infer_schema import propose_schema
+from mmjax.datasets.table import read_table
 from mmjax.errors import MmjaxError
 from mmjax.schema import Schema
 

@@ -30,7 +30,7 @@ def run(place: str, arguments: list[str]) -> int:
     limit, _, of = place.partition("@")
     for name in ("rename", "replace", "fsync", "ftruncate"):
         setattr(os, name, counted(getattr(os, name), int(limit), of))
-    from mmjax.cli import main
+    from mmjax.cli.main import main
 
     code = main(arguments if arguments[0] == "reproduce" else ["train", *arguments])
     print(f"durable calls: {_calls}", flush=True)

@@ -96,7 +96,7 @@ def leaves(workdir: Path) -> dict[str, bytes]:
     """Every parameter and BatchNorm statistic of every fold, bit for bit."""
     import jax
 
-    from mmjax.ensemble import Ensemble
+    from mmjax.inference import Ensemble
 
     named = {}
     for member in Ensemble.load(workdir).members:

@@ -4,7 +4,7 @@ import pytest  # noqa: F401
 import sklearn.model_selection  # noqa: F401
 import tensorboard.summary.writer.record_writer  # noqa: F401
 
-import mmjax.commands.train
-import mmjax.train.crossval
-import mmjax.train.results
-import mmjax.train.runtime  # noqa: F401
+import mmjax.cli.train_command
+import mmjax.io.results
+import mmjax.train.cross_validation
+import mmjax.train.execution.runtime  # noqa: F401

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from mmjax.settings import Settings
+from mmjax.config import Settings
 
 SMALL: dict[str, Any] = {
     "data.planted_rows": 240,

@@ -13,12 +13,14 @@ import pytest
 from jax.stages import Lowered
 
 from benchmarks.sizes import CASES, SIZES, Case, make_settings, make_spec
-from mmjax.train import outputs, precompile, steps
-from mmjax.train.crossval import crossval
-from mmjax.train.fitting import rule_of
-from mmjax.train.parallel import Executor
+from mmjax.tasks.base import make_task
+from mmjax.train import outputs
+from mmjax.train import step as steps
+from mmjax.train.cross_validation import crossval
+from mmjax.train.execution import programs as precompile
+from mmjax.train.execution.parallel import Executor
+from mmjax.train.fold_training import rule_of
 from mmjax.train.phase import make_programs
-from mmjax.train.tasks import make_task
 from tests.shrunken import shrunken
 
 SIZE = SIZES["tiny"]

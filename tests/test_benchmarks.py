@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks import apart, contenders, harness, ready, report, sizes, step_throughput, synth
-from mmjax.data.report import DataReport
-from mmjax.data.table import read_table
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.table import read_table
 from mmjax.schema import Schema
-from mmjax.train.tasks import make_task
+from mmjax.tasks.base import make_task
 
 TINY = sizes.SIZES["tiny"]
 

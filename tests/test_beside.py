@@ -6,8 +6,8 @@ import time
 import pytest
 
 from mmjax.errors import Interrupted, NonFiniteError
-from mmjax.train.beside import run_beside
-from mmjax.train.parallel import InTurns
+from mmjax.train.execution.concurrent_folds import run_beside
+from mmjax.train.execution.parallel import InTurns
 
 
 def test_two_at_a_time_begun_in_order():

@@ -16,9 +16,9 @@ import pytest
 from flax import struct
 from small_disk import small_disk
 
+from mmjax.config import Settings
 from mmjax.errors import CheckpointError, WorkdirError
-from mmjax.settings import Settings
-from mmjax.train import checkpoint, manifest
+from mmjax.io import checkpoint, manifest
 
 
 class Inner(struct.PyTreeNode):
@@ -243,7 +243,7 @@ def test_kill_between_the_two_renames_of_a_replacement(tmp_path, monkeypatch):
 KILLED = """
 import itertools, sys
 import numpy as np
-from mmjax.train import checkpoint
+from mmjax.io import checkpoint
 tree = {"a": np.zeros((50, 50), np.float32)}
 for step in itertools.count(1):
     checkpoint.save(__import__("pathlib").Path(sys.argv[1]), step, {"a": tree["a"] + step}, {"step": step}, "c", keep=1)

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from mmjax import __version__
-from mmjax.cli import main
-from mmjax.commands.config import CONFIGS, read_config, read_flags
-from mmjax.commands.predict import _refuse_inputs, _trained_on
+from mmjax.cli.config_flags import CONFIGS, read_config, read_flags
+from mmjax.cli.main import main
+from mmjax.cli.predict_command import _refuse_inputs, _trained_on
+from mmjax.config import DataSettings
 from mmjax.errors import ConfigError
 from mmjax.schema import Schema
-from mmjax.settings import DataSettings
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained

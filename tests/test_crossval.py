@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmjax.data.planted import write_planted
+from mmjax.datasets.synthetic import write_planted
 from mmjax.errors import Interrupted, WorkdirError
-from mmjax.train import crossval as crossval_module
-from mmjax.train import fitting, plan
-from mmjax.train.crossval import crossval
-from mmjax.train.loop import Fit
-from mmjax.train.plan import Plan
+from mmjax.train import cross_validation as crossval_module
+from mmjax.train import fold_training as fitting
+from mmjax.train.cross_validation import crossval
+from mmjax.train.execution import plan
+from mmjax.train.execution.plan import Plan
+from mmjax.train.trainer import Fit
 from tests.shrunken import shrunken
 
 
@@ -39,7 +40,7 @@ def outcome(workdir: Path) -> dict[str, bytes]:
 def parameters(workdir: Path, cache: Path) -> list[np.ndarray]:
     import jax
 
-    from mmjax.ensemble import Ensemble
+    from mmjax.inference import Ensemble
 
     members = Ensemble.load(workdir).members
     return [np.asarray(x) for member in members for x in jax.tree.leaves(member.modules)]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.data.dataset import open_dataset
-from mmjax.data.folds import make_folds
+from mmjax.config import DataSettings
+from mmjax.data.splits import make_folds
+from mmjax.datasets.dataset import open_dataset
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.settings import DataSettings
 
 COLUMNS = (
     "Type,Name,Age,Breed1,Breed2,Gender,Color1,Color2,Color3,MaturitySize,FurLength,Vaccinated,Dewormed,Sterilized,Health,"

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmjax.data import digest as module
-from mmjax.data.dataset import Dataset, open_dataset
-from mmjax.data.digest import DataDigest
-from mmjax.data.planted import write_planted
+from mmjax.config import DataSettings, Settings
+from mmjax.datasets import fingerprint as module
+from mmjax.datasets.dataset import Dataset, open_dataset
+from mmjax.datasets.fingerprint import DataDigest
+from mmjax.datasets.synthetic import write_planted
 from mmjax.errors import WorkdirError
-from mmjax.settings import DataSettings, Settings
 
 ALL = ("tabular", "text", "image", "image_features")
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from encoder_tables import make_table
 
-from mmjax.data.dataset import Dataset
-from mmjax.data.encode import FoldEncoders
+from mmjax.config import Settings
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import ImageStore
-from mmjax.data.report import DataReport
-from mmjax.data.tabular import TabularEncoder
-from mmjax.data.text import TextEncoder, load_vectors, random_vectors
+from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import CheckpointError, DataError
-from mmjax.settings import Settings
+from mmjax.modalities.tabular import TabularEncoder
+from mmjax.modalities.text import TextEncoder, load_vectors, random_vectors
 
 NAN, INF = np.nan, np.inf
 

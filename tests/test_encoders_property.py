@@ -7,9 +7,9 @@ from encoder_tables import make_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmjax.data.features import FeatureEncoder
-from mmjax.data.tabular import TabularEncoder
-from mmjax.data.text import TextEncoder
+from mmjax.modalities.tabular import TabularEncoder
+from mmjax.modalities.text import TextEncoder
+from mmjax.modalities.vectors import FeatureEncoder
 
 ROWS = 12
 cells = st.lists(st.text(max_size=3), min_size=ROWS, max_size=ROWS)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmjax import ensemble as ensemble_module
-from mmjax.data.report import DataReport
-from mmjax.ensemble import Ensemble, Predictions
+from mmjax import inference as ensemble_module
+from mmjax.data.data_report import DataReport
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError, WorkdirError
-from mmjax.unseen import open_unseen
+from mmjax.inference import Ensemble, Predictions
+from mmjax.new_table import open_unseen
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mmjax.data.features import FeatureEncoder, load_image_features
-from mmjax.data.report import DataReport
+from mmjax.data.data_report import DataReport
 from mmjax.errors import DataError
+from mmjax.modalities.vectors import FeatureEncoder, load_image_features
 
 
 def _save(path, **arrays):

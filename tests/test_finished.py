@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mmjax.data.planted import write_planted
-from mmjax.ensemble import Ensemble
+from mmjax.config import Settings
+from mmjax.datasets.synthetic import write_planted
 from mmjax.errors import CheckpointError, DataError, Interrupted, MmjaxError, WorkdirError
-from mmjax.settings import Settings
-from mmjax.train.crossval import crossval
-from mmjax.train.loop import Fit
+from mmjax.inference import Ensemble
+from mmjax.train.cross_validation import crossval
+from mmjax.train.trainer import Fit
 from tests.shrunken import shrunken
 
 

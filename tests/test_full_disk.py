@@ -10,11 +10,11 @@ from fuzz_image import encoded
 from PIL import Image
 from small_disk import small_disk
 
-from mmjax.cli import main
+from mmjax.cli.main import main
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
-from mmjax.data.report import DataReport
 from mmjax.errors import WorkdirError
-from mmjax.train.workdir import Workdir, atomic_write_text
+from mmjax.io.workdir import Workdir, atomic_write_text
 from tests import killing
 
 if TYPE_CHECKING:  # pytest imports the plugin itself

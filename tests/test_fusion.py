@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mmjax.batch import InputSpec
+from mmjax.config import Settings
 from mmjax.models.attention import SoftAttention
 from mmjax.models.build import build_autoencoder, build_classifier
-from mmjax.settings import Settings
-from mmjax.train import losses
+from mmjax.tasks import losses
 
 RNG = np.random.default_rng(0)
 SIZES = {

@@ -17,8 +17,8 @@ from fuzz_image import encoded
 from PIL import Image
 
 from mmjax.data import image_store
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
-from mmjax.data.report import DataReport
 from mmjax.errors import DataError, WorkdirError
 
 ROWS = 60
@@ -166,7 +166,7 @@ _BUILD = """
 import sys, time
 from pathlib import Path
 from mmjax.data import image_store
-from mmjax.data.report import DataReport
+from mmjax.data.data_report import DataReport
 image_store._CHUNK_BYTES = 8 * 8 * 3 * 3
 root = Path(sys.argv[1])
 names = [f"{row:03d}.png" for row in range(int(sys.argv[2]))]

@@ -10,13 +10,13 @@ import pytest
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
 from mmjax.batch import InputSpec
-from mmjax.cli import main
-from mmjax.commands.config import CONFIGS
-from mmjax.ensemble import Ensemble
-from mmjax.footprint import Footprint, footprints
+from mmjax.cli.config_flags import CONFIGS
+from mmjax.cli.main import main
+from mmjax.inference import Ensemble
 from mmjax.shapes import blank_batch
-from mmjax.train.cost import flops, step_cost
-from mmjax.train.tasks import make_task
+from mmjax.tasks.base import make_task
+from mmjax.train.execution.cost import flops, step_cost
+from mmjax.train.execution.footprint import Footprint, footprints
 from tests.shrunken import shrunken
 
 pytest_plugins = ("tests.fixtures_trained",)

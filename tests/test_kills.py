@@ -222,7 +222,7 @@ def test_twenty_kills_on_real_data(name: str, data_root: Path, compiled: Path, t
 
 def test_a_second_process_is_refused(compiled: Path, tmp_path: Path):
     """The second names the first and leaves its folder alone."""
-    from mmjax.train.workdir import Workdir
+    from mmjax.io.workdir import Workdir
 
     with Workdir(tmp_path / "run").lock():
         command = [sys.executable, "train.py", *CONFIG, *killing.TINY, f"--workdir={tmp_path / 'run'}"]

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from mmjax.errors import WorkdirError
-from mmjax.train import log as module
-from mmjax.train.log import Bars, MetricsLog, Progress
+from mmjax.io import metrics_log as module
+from mmjax.io.metrics_log import Bars, MetricsLog, Progress
 
 
 def fill(log, epochs=3, folds=(0, 1)):

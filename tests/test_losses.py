@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.train import losses
+from mmjax.tasks import losses
 
 
 def test_cross_entropy_against_numpy():

@@ -12,22 +12,22 @@ import pytest
 from small_disk import small_disk
 
 from benchmarks.sizes import Size, make_settings, make_spec
-from mmjax.data import table
 from mmjax.data.arrays import Reused, host_memory, in_files, in_memory
+from mmjax.datasets import table
 from mmjax.errors import WorkdirError
+from mmjax.tasks.base import make_task
 from mmjax.train import run
-from mmjax.train.cost import step_cost
-from mmjax.train.crossval import crossval
-from mmjax.train.runtime import photo_scratch_bytes, worth_keeping
-from mmjax.train.tasks import make_task
+from mmjax.train.cross_validation import crossval
+from mmjax.train.execution.cost import step_cost
+from mmjax.train.execution.runtime import photo_scratch_bytes, worth_keeping
 from tests.shrunken import shrunken
 
 READ = """
 import sys
 from pathlib import Path
 from benchmarks.machine import peak_memory
-from mmjax.data import table
-from mmjax.data.report import DataReport
+from mmjax.datasets import table
+from mmjax.data.data_report import DataReport
 from mmjax.schema import Schema
 
 table._CHUNK, table._LARGE = 500, 1
@@ -57,8 +57,8 @@ import re, sys
 from pathlib import Path
 import numpy as np
 from mmjax.data.arrays import in_files
-from mmjax.data.tabular import TabularEncoder
-from mmjax.data.text import TextEncoder
+from mmjax.modalities.tabular import TabularEncoder
+from mmjax.modalities.text import TextEncoder
 from tests.encoder_tables import make_table
 
 def anonymous():

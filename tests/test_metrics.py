@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmjax.errors import DataError, NonFiniteError
-from mmjax.train import metrics
+from mmjax.tasks import metrics
 
 
 def one_hot(prediction_N, classes, sure=0.9):

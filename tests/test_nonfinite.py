@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmjax.errors import NonFiniteError
-from mmjax.train.crossval import crossval
+from mmjax.train.cross_validation import crossval
 from tests.shrunken import shrunken
 
 
@@ -50,11 +50,11 @@ def test_skip_leaves_the_step_out_and_counts_it(tmp_path: Path):
 def test_a_skipped_step_moves_nothing():
     """One step on a batch with a NaN: parameters, statistics and RMSprop's memory stay, the step and the count go on."""
     from mmjax.batch import InputSpec
-    from mmjax.settings import Settings
-    from mmjax.train.optimizer import make_optimizer
+    from mmjax.config import Settings
+    from mmjax.tasks.base import make_task
+    from mmjax.train.optim import make_optimizer
     from mmjax.train.state import create
-    from mmjax.train.steps import Rows, train_chunk
-    from mmjax.train.tasks import make_task
+    from mmjax.train.step import Rows, train_chunk
 
     model = {"modalities": ("tabular",), "fusion": "none", "width": 4, "tabular_hidden": (4,)}
     settings = Settings.from_dict({"model": model, "train": {"on_nonfinite": "skip"}})

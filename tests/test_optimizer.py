@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from mmjax.settings import OptimSettings
-from mmjax.train.optimizer import learning_rate, make_optimizer
+from mmjax.config import OptimSettings
+from mmjax.train.optim import learning_rate, make_optimizer
 
 
 def keras_rmsprop(w: np.ndarray, gradients: list[np.ndarray], lr: float, rho: float, eps: float) -> np.ndarray:

@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.sizes import SIZES, make_spec, random_rows
 from mmjax.shapes import blank_constants
+from mmjax.tasks.base import make_task
 from mmjax.train import state
-from mmjax.train.parallel import Executor
+from mmjax.train.execution.parallel import Executor
+from mmjax.train.execution.plan import Plan
 from mmjax.train.phase import make_programs
-from mmjax.train.plan import Plan
-from mmjax.train.steps import Rows
-from mmjax.train.tasks import make_task
+from mmjax.train.step import Rows
 from tests.shrunken import shrunken
 
 

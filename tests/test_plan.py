@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mmjax.errors import ConfigError
-from mmjax.train.plan import Plan, make_plan
+from mmjax.train.execution.plan import Plan, make_plan
 from tests.shrunken import shrunken
 
 SIZES: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_an_override_that_can_be_obeyed_is(changes: dict[str, Any], placement: s
 
 
 def test_what_a_device_cannot_hold_is_not_put_there(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mmjax.train.plan._device_bytes", lambda: 30e9)
+    monkeypatch.setattr("mmjax.train.execution.plan._device_bytes", lambda: 30e9)
     photos = {"row_bytes": int(12e9), "state_bytes": int(1e8), "scratch_bytes": int(24e9)}
     assert not plan_of(train__devices=1, sizes=photos).resident, "rows alone would fit"
     assert plan_of(train__devices=8, train__placement="batch", sizes=photos).resident, "an eighth of a batch leaves room"

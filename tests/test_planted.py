@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.data import planted, planted_media
-from mmjax.data.dataset import Dataset
-from mmjax.data.encode import FoldEncoders
+from mmjax.config import Settings
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
-from mmjax.data.report import DataReport
-from mmjax.data.table import read_table
+from mmjax.datasets import synthetic as planted
+from mmjax.datasets import synthetic_media as planted_media
+from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.encoders import FoldEncoders
+from mmjax.datasets.table import read_table
 from mmjax.errors import DataError
 from mmjax.schema import Schema
-from mmjax.settings import Settings
 
 
 def _read(folder):

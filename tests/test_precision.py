@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, sizes
-from mmjax import prng
+from mmjax.ops import prng
 from mmjax.shapes import blank_batch
+from mmjax.tasks.base import make_task
 from mmjax.train import state
-from mmjax.train.optimizer import make_optimizer
-from mmjax.train.steps import Rows, train_chunk
-from mmjax.train.tasks import make_task
+from mmjax.train.optim import make_optimizer
+from mmjax.train.step import Rows, train_chunk
 
 TINY = sizes.SIZES["tiny"]
 STEPS = 60

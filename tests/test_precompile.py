@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from mmjax.errors import Interrupted
-from mmjax.train.ahead import STEPS, SWEEP, Ahead, leave
-from mmjax.train.crossval import crossval
+from mmjax.train.cross_validation import crossval
+from mmjax.train.execution.compile import STEPS, SWEEP, Ahead, leave
 from tests.shrunken import shrunken
 
 

@@ -1,4 +1,4 @@
-"""Random bits of mmjax.prng: uniform, and unrelated between places, steps and uses."""
+"""Random bits of mmjax.ops.prng: uniform, and unrelated between places, steps and uses."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmjax import prng
+from mmjax.ops import prng
 
 KEY = prng.wrap(np.array([1, 2], np.uint32))
 

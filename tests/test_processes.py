@@ -12,7 +12,7 @@ import pytest
 
 from mmjax.data.loader import DispatchSource
 from mmjax.errors import ConfigError
-from mmjax.train import processes
+from mmjax.io import processes
 from tests import killing
 
 OPTIONS = [

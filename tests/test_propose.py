@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.data.dataset import SCHEMAS
-from mmjax.data.propose import propose_schema
-from mmjax.data.report import DataReport
-from mmjax.data.table import read_table
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.dataset import SCHEMAS
+from mmjax.datasets.infer_schema import propose_schema
+from mmjax.datasets.table import read_table
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema
 

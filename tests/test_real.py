@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmjax.settings import Settings
-from mmjax.train.crossval import crossval
+from mmjax.config import Settings
+from mmjax.train.cross_validation import crossval
 
 pytestmark = pytest.mark.real
 

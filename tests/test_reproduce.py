@@ -10,11 +10,11 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
-from mmjax.cli import main
-from mmjax.paper import METRIC, TABLES
-from mmjax.report import Report, RowReport, duration, paired_differences
-from mmjax.train import crossval as crossval_module
-from mmjax.train.metrics import summarise
+from mmjax.cli.main import main
+from mmjax.reproduce.paper import METRIC, TABLES
+from mmjax.reproduce.table_report import Report, RowReport, duration, paired_differences
+from mmjax.tasks.metrics import summarise
+from mmjax.train import cross_validation as crossval_module
 
 pytest_plugins = ("tests.fixtures_trained",)
 pytestmark = pytest.mark.usefixtures("not_the_users_cache")

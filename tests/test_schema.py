@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmjax.data.dataset import SCHEMAS
+from mmjax.datasets.dataset import SCHEMAS
 from mmjax.errors import SchemaError
 from mmjax.schema import Schema
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs.base import VARIANTS
+from mmjax.config import Settings
 from mmjax.errors import ConfigError
-from mmjax.settings import Settings
 
 ROWS = "tabular text image concat concat_discretized attention ae_attention mmae_attention".split()
 

@@ -11,8 +11,8 @@ from fuzz_image import encoded
 from PIL import Image
 
 from mmjax.errors import Interrupted
-from mmjax.train import signals
-from mmjax.train.signals import stop_requests
+from mmjax.io import signals
+from mmjax.io.signals import stop_requests
 from tests import killing
 
 
@@ -36,7 +36,7 @@ def test_a_second_sigint_ends_at_once():
 
 NOBODY_ASKS = """
 import sys, time
-from mmjax.train import signals
+from mmjax.io import signals
 signals.PATIENCE = 0.2
 with signals.stop_requests("runs/x"):
     print("ready", flush=True)

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.settings import OptimSettings
-from mmjax.train.optimizer import make_optimizer
+from mmjax.config import OptimSettings
+from mmjax.train.optim import make_optimizer
 from mmjax.train.state import create, end_epoch
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mmjax.errors import DataError
-from mmjax.statistics import corrected_resampled_t_test
+from mmjax.reproduce.statistics import corrected_resampled_t_test
 
 A = [0.371, 0.380, 0.365, 0.377, 0.369]
 B = [0.366, 0.371, 0.366, 0.370, 0.361]

@@ -7,8 +7,8 @@ import pytest
 from fuzz_targets import GOOD, SCHEMA, fuzz_table, table_mutants
 
 from mmjax.data.csv_rows import open_rows
-from mmjax.data.report import DataReport
-from mmjax.data.table import Table, read_table
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.table import Table, read_table
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema
 from tests.killing import record
@@ -127,8 +127,8 @@ def test_thousands_of_categories_and_a_constant_column(tmp_path: Path):
 
 def test_a_large_table_goes_to_disk_and_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     small = read(tmp_path, GOOD)
-    monkeypatch.setattr("mmjax.data.table._LARGE", 1)
-    monkeypatch.setattr("mmjax.data.table._CHUNK", 2)
+    monkeypatch.setattr("mmjax.datasets.table._LARGE", 1)
+    monkeypatch.setattr("mmjax.datasets.table._CHUNK", 2)
     large = read(tmp_path, GOOD, cache_dir=tmp_path / "cache")
     assert isinstance(large.words, np.memmap)
     np.testing.assert_array_equal(large.words, small.words)

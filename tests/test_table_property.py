@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmjax.data.csv_rows import open_rows
-from mmjax.data.report import DataReport
-from mmjax.data.table import Table, read_table
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.table import Table, read_table
 from mmjax.schema import Schema
 
 few = settings(max_examples=40, deadline=None)
@@ -84,7 +84,7 @@ def test_the_size_of_a_chunk_changes_nothing(texts: list[str]):
     text = written([[str(i), t, str(i), t, t] for i, t in enumerate(texts)])
     whole = read(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmjax.data.table._CHUNK", 2)
+        patch.setattr("mmjax.datasets.table._CHUNK", 2)
         pieces = read(text)
     assert pieces.word_list == whole.word_list
     assert pieces.categories == whole.categories

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from mmjax.models import fast_conv, inputs
+from mmjax.models import inputs
 from mmjax.models.densenet import DenseNet
 from mmjax.models.mlp import MLP
 from mmjax.models.textcnn import TextCNN, _dense_gradients, _picked_gradients
+from mmjax.ops.cpu import convolution as fast_conv
 
 F32 = jnp.dtype("float32")
 RNG = np.random.default_rng(0)

@@ -12,17 +12,17 @@ from dataclasses import replace
 import pytest
 from small_disk import small_disk
 
+from mmjax.config import Settings
 from mmjax.errors import WorkdirError
-from mmjax.settings import Settings
-from mmjax.train import workdir as module
-from mmjax.train.checkpoint import config_fingerprint
-from mmjax.train.workdir import Workdir, atomic_write_bytes, atomic_write_json, atomic_write_text, environment
+from mmjax.io import workdir as module
+from mmjax.io.checkpoint import config_fingerprint
+from mmjax.io.workdir import Workdir, atomic_write_bytes, atomic_write_json, atomic_write_text, environment
 
 SCHEMA = 'id = "PetID"\nimage_dir = "/data/photos"\ncategorical = ["Type"]\n'
 
 HOLDER = """
 import sys, time
-from mmjax.train.workdir import Workdir
+from mmjax.io.workdir import Workdir
 with Workdir(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -30,7 +30,7 @@ with Workdir(sys.argv[1]).lock():
 
 FORKING_HOLDER = """
 import os, sys, time
-from mmjax.train.workdir import Workdir
+from mmjax.io.workdir import Workdir
 with Workdir(sys.argv[1]).lock():
     child = os.fork()
     if child == 0:

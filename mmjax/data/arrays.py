@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mmjax.data.atomic import write_error
+from mmjax.io.atomic import write_error
 
 Allocate = Callable[[tuple[int, ...], DTypeLike], np.ndarray]
 """Makes an array of a shape and a type, to be filled."""

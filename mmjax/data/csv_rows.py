@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from mmjax.data.report import DataReport
+from mmjax.data.data_report import DataReport
 from mmjax.errors import DataError
 
 _BLOCK = 1 << 20

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_decode import MAX_BYTES
-from mmjax.data.report import DataReport
 from mmjax.errors import DataError
 
 _REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt64
 
-from mmjax.data.atomic import folder_lock, sync_folder, write_error, write_text
+from mmjax.data.data_report import DataReport
 from mmjax.data.image_decode import decode_bytes, quiet, read_photo, reusing_memory
 from mmjax.data.image_files import PhotoFile, find_photos, require_one
-from mmjax.data.report import DataReport
 from mmjax.errors import DataError
+from mmjax.io.atomic import folder_lock, sync_folder, write_error, write_text
 
 VERSION = 1
 """Part of the key: raise it when the same photo decodes to other pixels."""

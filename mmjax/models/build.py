@@ -5,12 +5,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT, InputSpec
+from mmjax.config import ModelSettings
 from mmjax.models.autoencoder import MultiModalAutoencoder
 from mmjax.models.classifier import MultiModalClassifier
 from mmjax.models.densenet import DenseNet
 from mmjax.models.mlp import MLP
 from mmjax.models.textcnn import TextCNN
-from mmjax.settings import ModelSettings
 
 CLASSIFIER_TABLE = ("tower_text", "embedding")
 """Where the classifier's word vectors lie in its parameters."""

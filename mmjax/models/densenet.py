@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
-from mmjax.models import fast_conv
-from mmjax.models.fast_conv import Maps
 from mmjax.models.inputs import pixels
 from mmjax.models.mlp import dense_init
+from mmjax.ops.cpu import convolution as fast_conv
+from mmjax.ops.cpu.convolution import Maps
 
 EPSILON = 1.001e-5
 """Our reading: BatchNorm as in Keras' DenseNet; Flax's own default is 1e-5."""

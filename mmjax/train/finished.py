@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from mmjax.data.encode import FoldEncoders
-from mmjax.train import checkpoint
-from mmjax.train.manifest import MANIFEST
-from mmjax.train.processes import barrier, is_primary
-from mmjax.train.results import DONE, PREDICTIONS
+from mmjax.datasets.encoders import FoldEncoders
+from mmjax.io import checkpoint
+from mmjax.io.manifest import MANIFEST
+from mmjax.io.processes import barrier, is_primary
+from mmjax.io.results import DONE, PREDICTIONS
 from mmjax.train.run import Run, task_names
 
 

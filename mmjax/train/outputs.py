@@ -11,13 +11,13 @@ import numpy as np
 
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.loader import evaluation_batches, gather_rows
+from mmjax.io import checkpoint
 from mmjax.shapes import blank_constants, blank_rows
-from mmjax.train import checkpoint
-from mmjax.train.ahead import SWEEP
-from mmjax.train.folds import FoldRows
+from mmjax.tasks.base import Task
+from mmjax.train.execution.compile import SWEEP
+from mmjax.train.fold_data import FoldRows
 from mmjax.train.run import Run, evaluation_batch, task_names
-from mmjax.train.steps import Rows, predict
-from mmjax.train.tasks import Task
+from mmjax.train.step import Rows, predict
 
 Module = tuple[Any, Any, dict[str, Any]]
 """Parameters, BatchNorm statistics and facts (`meta`) of a fold's finished module."""

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mmjax.config import Settings
 from mmjax.data.loader import DispatchSource
-from mmjax.settings import Settings
-from mmjax.train.optimizer import make_optimizer
-from mmjax.train.parallel import FOLD_AXES, Executor
+from mmjax.tasks.base import Task
+from mmjax.train.execution.parallel import FOLD_AXES, Executor
+from mmjax.train.optim import make_optimizer
 from mmjax.train.state import TrainState, end_epoch
-from mmjax.train.steps import Rows, Sums, evaluate, train_chunk
-from mmjax.train.tasks import Task
+from mmjax.train.step import Rows, Sums, evaluate, train_chunk
 
 
 @dataclass

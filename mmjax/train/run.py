@@ -9,27 +9,28 @@ import jax
 import numpy as np
 
 from mmjax.batch import IMAGE, TEXT, InputSpec
+from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
-from mmjax.data.dataset import Dataset, cache_dir, open_dataset
-from mmjax.data.digest import DataDigest
-from mmjax.data.encode import FoldEncoders
-from mmjax.data.folds import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.data.data_report import DataReport
 from mmjax.data.loader import evaluation_batch_size
-from mmjax.data.report import DataReport
-from mmjax.data.text import check_vectors
+from mmjax.data.splits import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.datasets.dataset import Dataset, cache_dir, open_dataset
+from mmjax.datasets.encoders import FoldEncoders
+from mmjax.datasets.fingerprint import DataDigest
 from mmjax.errors import DataError
+from mmjax.io import checkpoint
+from mmjax.io.metrics_log import MetricsLog, Progress
+from mmjax.io.processes import is_primary
+from mmjax.io.workdir import Workdir, atomic_write_json, environment
+from mmjax.modalities.text import check_vectors
 from mmjax.schema import Schema
-from mmjax.settings import Settings
 from mmjax.shapes import blank_rows, tree_bytes
-from mmjax.train import checkpoint, folds
-from mmjax.train.ahead import Ahead
-from mmjax.train.folds import FoldRows
-from mmjax.train.log import MetricsLog, Progress
-from mmjax.train.parallel import Executor
-from mmjax.train.plan import Plan
-from mmjax.train.processes import is_primary
-from mmjax.train.tasks import Task, make_task
-from mmjax.train.workdir import Workdir, atomic_write_json, environment
+from mmjax.tasks.base import Task, make_task
+from mmjax.train import fold_data as folds
+from mmjax.train.execution.compile import Ahead
+from mmjax.train.execution.parallel import Executor
+from mmjax.train.execution.plan import Plan
+from mmjax.train.fold_data import FoldRows
 
 _EVALUATED, _CACHED = 256, 32
 _RESIDENT = 0.25

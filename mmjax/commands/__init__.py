@@ -1,1 +1,0 @@
-"""What a person runs: one file a command, each with `main(arguments) -> exit code`."""

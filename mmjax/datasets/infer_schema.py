@@ -1,0 +1,194 @@
+"""Proposes a schema for a table: a role for every column, and why."""
+
+import math
+import re
+from collections import Counter
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmjax.data.cells import MISSING
+from mmjax.data.csv_rows import open_rows
+from mmjax.data.data_report import DataReport
+from mmjax.errors import DataError, SchemaError
+from mmjax.schema import Schema, listed
+
+MOST_ROWS = 100_000
+"""Rows looked at."""
+_IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+_FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
+_MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
+_NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
+
+
+def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
+    """Looks at each column's values.
+
+    Args:
+      path: CSV file with a header.
+      label: column to predict.
+
+    Returns:
+      The schema, and (column, role, why) of every column; role '' leaves a column out.
+
+    Raises:
+      DataError: the file cannot be read, or has no rows.
+      SchemaError: there is no column `label`.
+    """
+    path = Path(path)
+    header, rows = open_rows(path, DataReport())
+    if label and label not in header:
+        raise SchemaError(f"{path}: has no column {label!r} to predict; its columns are {listed(header)}.")
+    columns = list(zip(*islice(rows, MOST_ROWS), strict=True))
+    if not columns:
+        raise DataError(f"{path}: has a header but no rows to look at.")
+    stripped = [[v.strip() for v in column] for column in columns]
+    found = [(name, *_role(name, values, label)) for name, values in zip(header, stripped, strict=True)]
+    values = dict(zip(header, stripped, strict=True))
+    found = [
+        (name, role, why + _leak(role, values[name], values.get(label, []))) for name, role, why in _only_one(found, values)
+    ]
+    by_role: dict[str, list[str]] = {}
+    for name, role, _ in found:
+        by_role.setdefault(role, []).append(name)
+    single: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
+    schema = Schema(
+        **single,
+        categorical=tuple(by_role.get("categorical", ())),
+        continuous=tuple(by_role.get("continuous", ())),
+        ignore=tuple(name for name in by_role.get("", ()) if name),
+    )
+    return schema, found
+
+
+def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
+    present = [v for v in values if v.lower() not in MISSING]
+    kinds, words = len(set(present)), _mean_words(present)
+    if name == label:
+        return "label", f"asked for; {kinds} classes"
+    if constant := _constant(values):
+        return "", constant
+    if _share(present, _is_image) > 0.9:
+        return "image", "its values are paths of image files"
+    if _share(present, _is_date) > 0.9:
+        return "", f"{kinds} different dates, which no column reads: make numbers of them, such as the month"
+    numeric = _share(present, _is_number)
+    if kinds == len(values) and (why := _id_reason(name, present, words, numeric)):
+        return "id", f"{kinds} rows, all different{why}"
+    if words >= _MANY_WORDS and not _few(present):
+        return "text", f"{kinds} different values of {words:.0f} words on average"
+    if numeric > _NUMERIC or (numeric >= _MOSTLY_NUMERIC and not _few(present)):
+        return _number_role(name, values, present)
+    mixed = f"; {_not_numbers(values, present)}" if numeric >= _MIXED else ""
+    if _few(filled := [v for v in values if v]):  # 'none' is a category like any other
+        return "categorical", f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
+    rows = len(present)
+    if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
+        return "group", f"{kinds} different names in {rows} rows: rows of one name may belong together, as a seller's do"
+    return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text{mixed}"
+
+
+def _constant(values: list[str]) -> str:
+    """Why the column says nothing, or ''."""
+    filled = [v for v in values if v]
+    if all(v.lower() in MISSING for v in filled):
+        return "no row has a value"
+    if len(set(filled)) > 1:
+        return ""
+    return "the same value in every row says nothing" if filled == values else f"no other value than {filled[0][:40]!r}"
+
+
+def _id_reason(name: str, present: list[str], words: float, numeric: float) -> str:
+    """What speaks for names of rows in a column that is different in every row, or ''."""
+    if name.lower() in ("id", "key", "index") or (words < 2 and numeric < 0.5):  # a name in hexadecimal can be all digits
+        return ", one word each"
+    whole = name.lower().endswith("id") and all(v.isdigit() for v in present)
+    return " whole numbers, and its name ends in id" if whole else ""
+
+
+def _few(present: list[str]) -> bool:
+    """Values that come again often enough to be learnt one by one."""
+    kinds = len(set(present))
+    return kinds <= _FEW and kinds <= _FEW_SHARE * len(present)
+
+
+def _number_role(name: str, values: list[str], present: list[str]) -> tuple[str, str]:
+    distinct = set(present)
+    numbers = {v: float(v) for v in distinct if _is_number(v)}
+    kinds = len(distinct)
+    whole = all(n.is_integer() for n in numbers.values())
+    low, high = min(numbers.values()), max(numbers.values())
+    odd = f"; {_not_numbers(values, present)} and would be missing" if kinds > len(numbers) else ""
+    few = _few(present)
+    present = [v for v in present if v in numbers]
+    coded = name.lower().endswith(("id", "code", "type", "state")) or name[-1:].isdigit()
+    if whole and few and (coded or (kinds <= 10 and not _counts(low, high, kinds, present))):
+        why = f"{len(numbers)} whole numbers, which look like codes (make it continuous if their order means something)"
+        return "categorical", why + (f"; {_not_numbers(values, present)}" if odd else "")
+    return "continuous", f"{len(numbers)} different numbers from {low:g} to {high:g}{odd}"
+
+
+def _not_numbers(values: list[str], present: list[str]) -> str:
+    """How many values are numbers, and the first that is none."""
+    row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not _is_number(v))
+    numbers = sum(map(_is_number, present))
+    return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
+
+
+def _leak(role: str, values: list[str], labels: list[str]) -> str:
+    """A warning where a value gives the label away; values that are nearly all different prove nothing."""
+    if role not in ("categorical", "continuous") or len(set(labels)) < 2 or len(set(values)) * 5 > len(values):
+        return ""
+    most: dict[str, int] = {}
+    for (value, _), count in Counter(zip(values, labels, strict=True)).items():
+        most[value] = max(most.get(value, 0), count)
+    if sum(most.values()) < _GIVEN_AWAY * len(values):
+        return ""
+    return "; it all but gives the label away: leave it out if it is not known before the label is"
+
+
+def _counts(low: float, high: float, kinds: int, present: list[str]) -> bool:
+    """Numbers that start at 0 or 1 and grow rare look like a count."""
+    if low not in (0.0, 1.0) or kinds < 9 or high < 9:
+        return False
+    small = sum(float(v) <= low + 1 for v in present)
+    return small > 0.4 * len(present)
+
+
+def _only_one(found: list[tuple[str, str, str]], values: dict[str, list[str]]) -> list[tuple[str, str, str]]:
+    """Of several candidates for a single role keeps the best, and says so for the others."""
+    best: dict[str, str] = {}
+    best_size: dict[str, int] = {}
+    for name, role, _ in found:
+        # The longest text carries most; the fewest names bind most rows together.
+        size = {"text": -sum(map(len, values[name])), "group": len(set(values[name]))}.get(role, 0)
+        if role in ("id", "group", "image", "text") and (role not in best or size < best_size[role]):
+            best[role], best_size[role] = name, size
+    return [
+        (name, role, why) if best.get(role, name) == name else (name, "", f"{why}; {best[role]!r} is the {role} already")
+        for name, role, why in found
+    ]
+
+
+def _share(values: list[str], test: object) -> float:
+    return sum(map(test, values)) / max(len(values), 1)  # type: ignore[arg-type]
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return "_" not in value and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _mean_words(present: list[str]) -> float:
+    return sum(len(v.split()) for v in present[:2000]) / max(len(present[:2000]), 1)
+
+
+def _is_date(value: str) -> bool:
+    return _DATE.fullmatch(value) is not None
+
+
+def _is_image(value: str) -> bool:
+    return PurePosixPath(value).suffix.lower() in _IMAGE_ENDINGS

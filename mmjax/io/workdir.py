@@ -1,0 +1,271 @@
+"""The work folder: one process at a time, one config for ever, and files that are there whole or not at all."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mmjax.config import Settings
+from mmjax.errors import WorkdirError
+from mmjax.io import atomic
+from mmjax.io.atomic import write_error
+from mmjax.io.environment import environment
+from mmjax.io.processes import is_primary
+
+__all__ = ["Workdir", "atomic_write_bytes", "atomic_write_json", "atomic_write_text", "decisive", "environment"]
+
+CONFIG, SCHEMA, ENVIRONMENT, LOCK = "config.json", "schema.toml", "environment.json", ".lock"
+_NOT_OURS = "lost+found"  # a fresh disk has it; hidden files are let be, too
+
+FREE = (
+    "cv.only",
+    "data.cache",
+    "data.root",
+    "data.schema",  # its content is compared
+    "schema.ignore",  # says which columns are left out on purpose
+    "train.checkpoint_seconds",
+    "train.keep_checkpoints",
+)
+"""Keys that may differ between sessions of one run: they say where files lie or how often to save, not what is computed."""
+
+MOVABLE = ("data.image_features", "data.images", "data.table", "data.vectors", "schema.image_dir", "schema.image_features")
+"""Paths of which the last part counts: a file may move with its folder, another file is another run."""
+
+
+def decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """The values that decide a run's numbers, by dotted key: without `FREE`, and the name alone of a `MOVABLE` path.
+
+    Args:
+      config: nested dict of settings; a key "schema" may hold a schema's TOML text and is then read.
+    """
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(inner, f"{name}.{key}" if name else str(key))
+        elif name not in FREE:
+            flat[name] = Path(str(value)).name if name in MOVABLE else value
+
+    schema = config.get("schema")
+    plain = json.loads(json.dumps(config))  # tuples become lists, as they do in config.json
+    walk(plain | ({"schema": tomllib.loads(schema)} if isinstance(schema, str) else {}), "")
+    return flat
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """`mmjax.io.atomic.write_bytes`, by process 0 alone."""
+    if is_primary():
+        atomic.write_bytes(path, content)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """`atomic_write_bytes` of UTF-8 text."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """`mmjax.io.atomic.write_json`, by process 0 alone."""
+    if is_primary():
+        atomic.write_json(path, value)
+
+
+class Workdir:
+    """A run's folder.
+
+    Attributes:
+      path: the folder, made if it is not there.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise WorkdirError(
+                f"{self.path} cannot be a work folder: a file is in its place; choose another folder."
+            ) from error
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps every other process out of the folder for the length of the block.
+
+        The kernel drops the lock when its holder dies, so a dead process's lock file is not in the way.
+
+        Raises:
+          WorkdirError: another process holds the folder, it holds other things than a run, or the lock file cannot be written.
+        """
+        self._refuse_other_things()  # before anything is written there, or deleted
+        file = self.path / LOCK
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise write_error(file, error) from error
+        _HELD.add(handle)
+        try:
+            self._take(handle, file)
+            for left in self.path.rglob(".*.partial"):  # a kill inside a write: nobody else writes here now
+                with suppress(OSError):
+                    left.unlink()
+            yield
+        finally:
+            _HELD.discard(handle)
+            os.close(handle)
+
+    def _take(self, handle: int, file: Path) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            content = {"pid": os.getpid(), "host": socket.gethostname(), "start": _now()}
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(content).encode(), 0)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise write_error(file, error) from error
+            raise WorkdirError(
+                f"{self.path} is in use by {_holder(handle)}; wait for it to end, stop it, or choose another work folder."
+            ) from None
+
+    def _refuse_other_things(self) -> None:
+        """What a killed first session left beside its lock is no reason to refuse: it had not written config.json yet."""
+        if (self.path / CONFIG).exists():
+            return
+        try:
+            names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
+        except OSError as error:
+            raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another work folder.") from error
+        if others := names - ({SCHEMA, ENVIRONMENT} if (self.path / LOCK).exists() else set()):
+            what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"
+            raise WorkdirError(
+                f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new work folder."
+            )
+
+    def compare(self, settings: Settings, schema_text: str) -> None:
+        """Checks that the folder belongs to this config and schema, or to none yet.
+
+        Args:
+          settings: the run's settings.
+          schema_text: the schema as TOML.
+
+        Raises:
+          WorkdirError: it belongs to another config or schema (every differing key is named), or a file is damaged.
+        """
+        known = self.config()
+        if known is None:
+            return
+        text = _read(self.path / SCHEMA)
+        if not text.strip():  # TOML all the same
+            raise _damaged(self.path / SCHEMA, "it is empty")
+        try:
+            before = decisive(known | {"schema": text})
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self.path / SCHEMA, error) from error
+        now = decisive(settings.to_dict() | {"schema": schema_text})
+        missing = object()
+        differ = [
+            f"{key} was {_show(before, key)} and is now {_show(now, key)}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key, missing) != now.get(key, missing)
+        ]
+        if differ:
+            raise WorkdirError(
+                f"{self.path} belongs to another config: {'; '.join(differ)}. Use the old values or another work folder."
+            )
+
+    def open_run(self, settings: Settings, schema_text: str, environment: dict[str, Any]) -> None:
+        """Writes config, schema and environment the first time; checks that they are the same the next time.
+
+        Args:
+          settings: the run's settings.
+          schema_text: the schema as TOML.
+          environment: of this session; the file keeps one entry a session.
+
+        Raises:
+          WorkdirError: as `compare`, or the folder cannot be written.
+        """
+        self.compare(settings, schema_text)
+        sessions = self._sessions()
+        atomic_write_text(self.path / SCHEMA, schema_text)
+        atomic_write_json(self.path / ENVIRONMENT, [*sessions, environment])
+        # Last, because its presence says that the folder belongs to a run; also carries a data set that moved.
+        atomic_write_json(self.path / CONFIG, settings.to_dict())
+
+    def _sessions(self) -> list[Any]:
+        """environment.json of the sessions before."""
+        file = self.path / ENVIRONMENT
+        if not file.exists():
+            return []
+        try:
+            sessions = json.loads(_read(file))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(file, error, "restore or delete it (it only tells what earlier sessions ran on)") from error
+        if not isinstance(sessions, list):
+            raise _damaged(file, "it is no list", "restore or delete it (it only tells what earlier sessions ran on)")
+        return sessions
+
+    def config(self) -> dict[str, Any] | None:
+        """The config the folder belongs to; None where no run was started.
+
+        Raises:
+          WorkdirError: config.json is not readable JSON.
+        """
+        file = self.path / CONFIG
+        if not file.exists():
+            return None
+        try:
+            known = json.loads(_read(file))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(file, error) from error
+        if not isinstance(known, dict):
+            raise _damaged(file, "it is no dict")
+        return known
+
+
+def _damaged(file: Path, why: object, advice: str = "restore it or choose another work folder") -> WorkdirError:
+    return WorkdirError(f"{file} is damaged ({why}); {advice}.")
+
+
+def _show(values: dict[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "not there"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkdirError(f"cannot read {file}: {error}; restore it or choose another work folder.") from error
+
+
+def _holder(handle: int) -> str:
+    for _ in range(20):  # the holder writes its name a moment after it takes the lock
+        try:
+            content = json.loads(os.pread(handle, 4096, 0))
+            return f"process {content['pid']} on {content['host']}, started {content['start']}"
+        except (ValueError, KeyError, TypeError):
+            time.sleep(0.02)
+    return "another process"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+_HELD: set[int] = set()
+
+
+def _leave_to_parent() -> None:
+    # A forked worker shares the lock's open file: were it to outlive a killed parent, the folder would stay locked.
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,0 +1,246 @@
+"""What `mmjax reproduce` leaves: paper beside ours, paired differences between rows, as Markdown, JSON and a plot.
+
+Numbers are kept as the work folders have them (accuracy as a fraction); people read percent.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.io.workdir import atomic_write_json, atomic_write_text
+from mmjax.reproduce.paper import METRIC, PaperRow
+from mmjax.reproduce.plot import plot_rows
+from mmjax.reproduce.statistics import corrected_resampled_t_test
+from mmjax.tasks.metrics import show
+
+TITLES = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss", "mse_image": "image MSE"}
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """One row of a table, run.
+
+    Attributes:
+      paper: what the paper printed.
+      config: config file and variant.
+      workdir: its work folder.
+      summary: the work folder's summary.json.
+      seconds: wall time of the commands that trained it, up to their last orderly end.
+      train_rows: mean number of rows the folds were trained on (inner validation rows included).
+      test_rows: mean number of rows the folds held out.
+      folds_digest: of the row-to-fold assignment; rows are paired only where it is the same.
+    """
+
+    paper: PaperRow
+    config: str
+    workdir: str
+    summary: dict[str, Any]
+    seconds: float
+    train_rows: float
+    test_rows: float
+    folds_digest: str
+
+    def values(self, metric: str) -> dict[str, float]:
+        """The metric by fold."""
+        return {fold: done["metrics"][metric] for fold, done in self.summary["by_fold"].items()}
+
+    def ours(self, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation over folds."""
+        return self.summary["mean"][metric], self.summary["std"][metric]
+
+
+@dataclass
+class Report:
+    """A reproduced table.
+
+    Attributes:
+      table: table1 or table2.
+      dataset: as given on the command line, such as `petfinder+grouped`.
+      rows: in the paper's order.
+      environment: versions and device of this session.
+      command: the command line, without the program's folder.
+      notes: what a reader must know; a line each.
+    """
+
+    table: str
+    dataset: str
+    rows: list[RowReport]
+    environment: dict[str, Any]
+    command: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """The metric the paper prints."""
+        return METRIC[self.table]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics shown, the paper's first."""
+        return [self.metric, *(m for m in ("qwk", "macro_f1", "log_loss") if m in self.rows[0].summary["mean"])]
+
+    @property
+    def same_data(self) -> bool:
+        """Whether the paper's numbers are of this data set (PetFinder); else they stand beside ours for the pattern alone."""
+        return self.dataset.split("+")[0].startswith("petfinder")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What report.json holds."""
+        rows = [
+            {
+                **asdict(row.paper),
+                "paper": {"mean": row.paper.value, "std": row.paper.std},
+                "config": row.config,
+                "workdir": row.workdir,
+                "ours": {k: row.summary[k] for k in ("mean", "std", "by_fold", "folds_finished", "folds", "rows")},
+                "ceiling": row.summary.get("ceiling"),
+                "seconds": round(row.seconds, 1),
+                "train_rows": row.train_rows,
+                "test_rows": row.test_rows,
+            }
+            for row in self.rows
+        ]
+        for row in rows:
+            del row["value"], row["std"]
+        head = {"table": self.table, "dataset": self.dataset, "metric": self.metric, "command": self.command}
+        pairs = [p for metric in self.metrics for p in paired_differences(self.rows, metric)]
+        return {**head, "rows": rows, "pairs": pairs, "notes": self.notes, "environment": self.environment}
+
+    def markdown(self) -> str:
+        """What report.md holds."""
+        name = {"table1": "Table 1", "table2": "Table 2"}[self.table]
+        lines = [f"# {name} on {self.dataset}", "", f"`{self.command}`", ""]
+        where = "" if self.same_data else " (PetFinder: another data set, so compare the order of the rows, not the numbers)"
+        folds = self.rows[0].summary["folds_finished"]
+        lines += [
+            f"Mean ± standard deviation over {folds} folds, held-out rows. Paper: five folds{where}.",
+            "",
+            *_markdown_table(*self.cells()),
+            "",
+            *(f"- {note}" for note in self.notes),
+            "",
+            *self._pair_lines(),
+            "![ours and the paper](plot.png)",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Head and body of the table people read, on the terminal and in Markdown."""
+        ceilings = any("ceiling" in row.summary for row in self.rows)
+        head = ["#", "inputs", "fusion", f"paper {TITLES[self.metric]}", *(TITLES[m] for m in self.metrics)]
+        head += ["best possible %"] * ceilings + ["time"]
+        body = []
+        for row in self.rows:
+            line = [str(row.paper.number), row.paper.inputs, row.paper.fusion]
+            line.append(_number(self.metric, row.paper.value, row.paper.std))
+            line += [_number(m, *row.ours(m)) for m in self.metrics]
+            line += [show("accuracy", row.summary["ceiling"]) if "ceiling" in row.summary else "-"] * ceilings
+            body.append([*line, duration(row.seconds)])
+        return head, body
+
+    def pair_cells(self) -> tuple[list[str], list[list[str]]]:
+        """Head and body of the paired differences in the paper's metric."""
+        scale, digits, unit = (100, 2, "points") if self.metric == "accuracy" else (1, 5, "MSE")
+        body = [
+            [
+                f"#{p['b']} - #{p['a']}",
+                f"{scale * p['difference']:+.{digits}f}",
+                "-" if p["low"] is None else f"{scale * p['low']:+.{digits}f} to {scale * p['high']:+.{digits}f}",
+                "-" if p["t"] is None else f"{p['t']:.2f}",
+                _chance(p["p"]),
+                _chance(p["p_holm"]),
+            ]
+            for p in paired_differences(self.rows, self.metric)
+        ]
+        return ["rows", f"difference ({unit})", "95% interval", "t", "p", "p, Holm"], body
+
+    def write(self, folder: Path) -> None:
+        """Writes report.json, plot.png and report.md, each whole or not at all.
+
+        Raises:
+          WorkdirError: the folder cannot be written.
+        """
+        atomic_write_json(folder / "report.json", self.to_dict())
+        plot_rows(self, folder / "plot.png")
+        atomic_write_text(folder / "report.md", self.markdown())
+
+    def _pair_lines(self) -> list[str]:
+        head, body = self.pair_cells()
+        if not body:
+            return []
+        return [
+            "## Paired differences, fold by fold",
+            "",
+            "Corrected resampled t-test (Nadeau and Bengio 2003): the variance of the folds' differences times "
+            "1/folds + test rows / training rows, since folds share training rows; two-sided. The last column is Holm's "
+            "correction over all pairs shown.",
+            "",
+            *_markdown_table(head, body),
+            "",
+        ]
+
+
+def paired_differences(rows: Sequence[RowReport], metric: str) -> list[dict[str, Any]]:
+    """Every pair of rows, compared fold by fold on the folds both have finished.
+
+    Returns:
+      One entry a pair: a, b, metric, folds, difference (b - a, mean over folds), its 95% interval (low, high), t, p and p_holm
+      (Holm 1979, over these pairs). With fewer than two folds all but the difference are None; t is None where it is infinite.
+      Pairs whose folds hold different rows are left out.
+    """
+    pairs = []
+    for a, b in itertools.combinations(rows, 2):
+        if a.folds_digest != b.folds_digest:
+            continue
+        ours, theirs = a.values(metric), b.values(metric)
+        shared = [f for f in ours if f in theirs]
+        if not shared:
+            continue
+        scores = [theirs[f] for f in shared], [ours[f] for f in shared]
+        pair = {"a": a.paper.number, "b": b.paper.number, "metric": metric, "folds": len(shared)}
+        pair |= {"difference": float(np.subtract(*scores).mean()), "low": None, "high": None, "t": None, "p": None}
+        if len(shared) > 1:
+            test = corrected_resampled_t_test(*scores, test_rows=a.test_rows, train_rows=a.train_rows)
+            pair |= {"low": test.low, "high": test.high, "t": test.t if math.isfinite(test.t) else None, "p": test.p}
+        pairs.append(pair)
+    tested = [p for p in pairs if p["p"] is not None]
+    for pair in pairs:
+        pair["p_holm"] = None
+    floor = 0.0
+    for place, pair in enumerate(sorted(tested, key=lambda p: p["p"])):
+        floor = max(floor, min(1.0, (len(tested) - place) * pair["p"]))
+        pair["p_holm"] = floor
+    return pairs
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 48 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _number(metric: str, value: float, std: float | None) -> str:
+    """As `metrics.show`, but errors with the paper's five decimals."""
+    if not metric.startswith("mse_"):
+        return show(metric, value, std)
+    return f"{value:.5f}" if std is None else f"{value:.5f} ± {std:.5f}"
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---" if name in ("#", "inputs", "fusion", "rows") else "---:" for name in head]
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]

@@ -22,7 +22,7 @@ from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
 from benchmarks.torch_models import Autoencoder, Classifier, rmsprop
 from mmjax.batch import InputSpec
-from mmjax.data.splits import inner_split, make_folds
+from mmjax.datasets.splits import inner_split, make_folds
 from mmjax.train.execution.concurrent_folds import cores
 
 EVALUATED = 256

@@ -1,7 +1,7 @@
 """What the rows of the paper's tables share, and the variants every config file offers after a colon.
 
 `petfinder` (the paper's sizes), `petfinder_features` (ready-made image vectors as the visual modality, 50-number GloVe words),
-`fashion`, `table` (your own CSV and schema) and `planted` (default). A `+` adds options: `:petfinder+grouped`.
+`fashion`, `table` (your own CSV and schema) and `synthetic` (default). A `+` adds options: `:petfinder+grouped`.
 """
 
 from typing import Any
@@ -11,20 +11,20 @@ from ml_collections import ConfigDict
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
 
-VARIANTS = ("planted", "petfinder", "petfinder_features", "fashion", "table")
+VARIANTS = ("synthetic", "petfinder", "petfinder_features", "fashion", "table")
 
 
 def base(variant: str, **model: Any) -> Any:
     """The paper's protocol (mmjax/settings.py says which values are the paper's) for a row's model on a data set.
 
     Args:
-      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: planted.
+      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: synthetic.
       **model: what the row changes in `config.model`.
 
     Raises:
       ConfigError: the variant does not exist.
     """
-    name, *options = (variant or "planted").split("+")
+    name, *options = (variant or "synthetic").split("+")
     unknown = [v for v in options if v != "grouped"] + [v for v in (name,) if v not in VARIANTS]
     if unknown:
         raise ConfigError(
@@ -36,7 +36,7 @@ def base(variant: str, **model: Any) -> Any:
         config.cv.group = "schema"
     for key, value in model.items():
         _set(config.model, key, value)
-    {"planted": _planted, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(config)
+    {"synthetic": _synthetic, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(config)
     return config
 
 
@@ -48,7 +48,7 @@ def _set(config: Any, key: str, value: Any) -> None:
         config[key] = value
 
 
-def _planted(config: Any) -> None:
+def _synthetic(config: Any) -> None:
     """Sizes that five folds of the full model finish in minutes on two cores (our reading: nothing here is the paper's)."""
     config.data.image_size = 32
     config.data.text_length = 16
@@ -84,7 +84,7 @@ def _features(config: Any) -> None:
     Our reading, for two cores: a row with text trains at most 4 epochs (TextCNN overfits after two or three) without a refit,
     an autoencoder 3 epochs.
     """
-    visual = {"image": "image_features"}
+    visual = {"image": "vectors"}
     config.model.modalities = tuple(visual.get(m, m) for m in config.model.modalities)
     config.model.text.embed_dim = 50
     config.train.autoencoder_max_epochs = 3

@@ -2,42 +2,36 @@
 
 Config files are `ml_collections.ConfigDict`s; `Settings.from_dict` turns their dict into frozen dataclasses, refuses a key it
 does not know and a value of the wrong type, and everything below the command line sees only these classes. "paper" and
-"our reading" beside a default say where the value comes from.
+"our reading" beside a default say where the value comes from. What belongs to one modality stands in its own file
+(mmjax/modalities/): its data settings join `config.data`, its tower's are `config.model.<kind>`.
 """
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmjax.config_rules import check
+from mmjax import registry
+from mmjax.config_rules import below_one, check_values, choice, not_negative, positive
 from mmjax.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where rows come from and how each modality is encoded."""
+    """Where rows come from; see `data_settings` for the modalities' own."""
 
-    name: str = "planted"  # planted | petfinder | fashion | table
-    root: str = ""  # folder of the data set; planted writes itself there
-    table: str = ""  # CSV file, relative to root; empty: the data set's own
+    name: str = choice("synthetic", "petfinder", "fashion", "table")
+    root: str = ""  # folder of the data set; synthetic data are written there
+    table: str = ""  # CSV or Parquet file, relative to root; empty: the data set's own
     schema: str = ""  # TOML file; empty: the data set's own
-    images: str = ""  # folder of photos, overrides the schema's
-    image_features: str = ""  # .npz with ids and features, overrides the schema's
-    image_size: int = 512  # paper: 512 x 512
-    text_length: int = 100  # paper: l = 100
-    min_count: int = 2  # our reading: a word seen once in training is unknown
-    max_words: int = 20000  # our reading
-    vectors: str = ""  # GloVe/fastText text file; empty: random vectors
-    discretize: bool = False  # paper: row #5
-    bins: int = 10  # our reading: quantile bins
     cache: str = ""  # folder of the image and table stores; empty: <user cache>/mmjax
     strict: bool = False  # refuse bad rows instead of reporting them
-    planted_rows: int = 3000
-    planted_seed: int = 0
-    max_rows: int = 0  # first rows only, for smoke runs; 0: all
-    rows_with: str = ""  # modality a row must have to be used (Table 2: image)
+    synthetic_rows: int = 3000
+    synthetic_seed: int = 0
+    max_rows: int = not_negative(0)  # first rows only, for smoke runs; 0: all
+    rows_with: str = ""  # modality a row must have to be used (Table 2's photo)
 
 
 @dataclass(frozen=True)
@@ -46,62 +40,32 @@ class CvSettings:
 
     folds: int = 5  # paper
     group: str = ""  # column whose values never straddle two folds; "schema": the schema's group column
-    seed: int = 0  # our reading: stratified, shuffled with this seed
+    seed: int = not_negative(0)  # our reading: stratified, shuffled with this seed
     only: tuple[int, ...] = ()  # train these folds alone
     valid_fraction: float = 0.1  # our reading: inner split of the training rows for early stopping
-
-
-@dataclass(frozen=True)
-class TextTower:
-    """TextCNN (Kim 2014)."""
-
-    embed_dim: int = 300  # paper
-    widths: tuple[int, ...] = (3, 4, 5)  # paper
-    maps: int = 100  # paper
-    dropout: float = 0.5  # paper
-    embed_scale: float = 0.25  # our reading: U(-0.25, 0.25), Kim 2014's range for words without a vector
-    train_embedding: bool = True  # our reading
-
-
-@dataclass(frozen=True)
-class ImageTower:
-    """DenseNet-BC (Huang et al. 2017)."""
-
-    growth: int = 32  # our reading
-    layers: tuple[int, ...] = (6, 6)  # paper: two blocks with the same settings; our reading: 6 layers each
-    compression: float = 0.5  # our reading
-    stem: int = 64  # our reading: 2 x growth
-    momentum: float = 0.99  # our reading: Keras' BatchNorm; 0.9 follows fast-moving weights better in short trainings
-    fast: str = "auto"  # auto | on | off: the CPU formulation of the same layer
 
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
     """Multi-modal autoencoder."""
 
-    kind: str = "none"  # none | independent (AE feature, row #7) | mmae (row #8)
-    mode: str = "frozen"  # our reading: frozen (default) | finetune | joint
-    hidden: int = 512  # paper
-    code: int = 64  # paper: k
+    kind: str = choice("none", "independent", "mmae")  # independent: AE feature, row #7; mmae: row #8
+    mode: str = choice("frozen", "finetune", "joint")  # our reading: frozen is the default
+    hidden: int = positive(512)  # paper
+    code: int = positive(64)  # paper: k
     weights: dict[str, float] = field(default_factory=dict)  # paper: alpha = beta = gamma; missing key: 1
-    code_norm: str = "none"  # paper: none; our reading in rows #7 and #8: rms divides a row's h_mm by its root mean square
+    code_norm: str = choice("none", "rms")  # paper: none; our reading in rows #7 and #8: rms, h_mm over its root mean square
     joint_weight: float = 1.0  # our reading: lambda of cross-entropy + lambda * reconstruction
-    train_table: bool = False  # our reading: the text target's table is frozen; True: trainable with stop-gradient target
+    train_table: bool = False  # our reading: a target's table is frozen; True: trainable with stop-gradient target
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Attention-based classifier."""
+    """Attention-based classifier; see `model_settings` for the towers."""
 
-    modalities: tuple[str, ...] = ("tabular", "text", "image")
-    fusion: str = "attention"  # none (one modality) | concatenate | attention
-    width: int = 128  # paper: m
-    tabular_hidden: tuple[int, ...] = (256,)  # paper: 256 -> 128 (the last is `width`)
-    tabular_dropout: float = 0.2  # paper
-    features_hidden: tuple[int, ...] = (256,)  # our reading: as the tabular tower
-    features_dropout: float = 0.2  # our reading
-    text: TextTower = field(default_factory=TextTower)
-    image: ImageTower = field(default_factory=ImageTower)
+    modalities: tuple[str, ...] = ()  # kinds, or names of several columns of one kind; () in code alone: what the table has
+    fusion: str = choice("attention", "concatenate", "none")  # none: one modality
+    width: int = positive(128)  # paper: m
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 
 
@@ -109,50 +73,50 @@ class ModelSettings:
 class OptimSettings:
     """RMSprop as Keras means it."""
 
-    learning_rate: float = 0.001  # paper
-    autoencoder_learning_rate: float = 0.001  # paper
-    decay: float = 0.9  # our reading: Keras' rho
-    eps: float = 1e-7  # our reading: Keras' epsilon, inside the root
-    schedule: str = "constant"  # constant | cosine | linear
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    label_smoothing: float = 0.0
-    class_weights: str = "none"  # none | balanced
+    learning_rate: float = positive(0.001)  # paper
+    autoencoder_learning_rate: float = positive(0.001)  # paper
+    decay: float = below_one(0.9)  # our reading: Keras' rho
+    eps: float = positive(1e-7)  # our reading: Keras' epsilon, inside the root
+    schedule: str = choice("constant", "cosine", "linear")
+    warmup_steps: int = not_negative(0)
+    weight_decay: float = not_negative(0.0)
+    clip_norm: float = not_negative(0.0)
+    label_smoothing: float = below_one(0.0)
+    class_weights: str = choice("none", "balanced")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """The loop."""
 
-    seed: int = 0
-    batch_size: int = 32  # paper
-    max_epochs: int = 30  # our reading: early stopping decides
+    seed: int = not_negative(0)
+    batch_size: int = positive(32)  # paper
+    max_epochs: int = positive(30)  # our reading: early stopping decides
     patience: int = 3  # our reading, epochs without a better monitored value
-    monitor: str = "accuracy"  # accuracy | loss, on the inner validation rows
+    monitor: str = choice("accuracy", "loss")  # on the inner validation rows
     refit: bool = False  # our reading: True trains again on all training rows for the number of epochs early stopping found
-    autoencoder_max_epochs: int = 20  # our reading
+    autoencoder_max_epochs: int = positive(20)  # our reading
     autoencoder_patience: int = 2  # our reading
-    eval_batch_size: int = 0  # rows of an evaluation batch at most; 0: as train/run.py's rule says
-    dtype: str = "float32"  # compute dtype: float32 | bfloat16 (parameters stay float32)
-    fold_parallel: str = "auto"  # auto | vmap | threads | sequential
-    placement: str = "auto"  # several devices: auto | batch (shard the batch) | folds (folds on devices)
-    devices: int = 0  # how many local devices to use; 0: all
-    resident: str = "auto"  # auto | device | host: where the encoded rows live
-    steps_per_dispatch: int = 0  # 0: the rule in train/plan.py
-    checkpoint_seconds: float = 60.0
-    keep_checkpoints: int = 2
-    on_nonfinite: str = "stop"  # stop | skip
+    eval_batch_size: int = not_negative(0)  # rows of an evaluation batch at most; 0: as train/run.py's rule says
+    dtype: str = choice("float32", "bfloat16")  # compute dtype (parameters stay float32)
+    fold_parallel: str = choice("auto", "vmap", "threads", "sequential")
+    placement: str = choice("auto", "batch", "folds")  # several devices: shard the batch, or folds on devices
+    devices: int = not_negative(0)  # how many local devices to use; 0: all
+    resident: str = choice("auto", "device", "host")  # where the encoded rows live
+    steps_per_dispatch: int = not_negative(0)  # 0: the rule in train/execution/plan.py
+    checkpoint_seconds: float = not_negative(60.0)
+    keep_checkpoints: int = positive(2)
+    on_nonfinite: str = choice("stop", "skip")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run's numbers, plus `task`: classifier | autoencoder (Table 2)."""
+    """Everything that decides a run's numbers, plus `task`: a name of mmjax/tasks/."""
 
     task: str = "classifier"
-    data: DataSettings = field(default_factory=DataSettings)
+    data: Any = field(default_factory=lambda: data_settings())
     cv: CvSettings = field(default_factory=CvSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: Any = field(default_factory=lambda: model_settings())
     optim: OptimSettings = field(default_factory=OptimSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
@@ -164,7 +128,10 @@ class Settings:
           ConfigError: unknown key, wrong type, or values that contradict each other.
         """
         settings = _build(cls, values, "config")
-        check(settings)
+        names = tuple(registry.kind_of(name) or name for name in settings.model.modalities)
+        settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, modalities=names))
+        check_values(settings)
+        _check(settings)
         return settings
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,13 +139,60 @@ class Settings:
         return dataclasses.asdict(self)
 
 
+def data_settings(**values: Any) -> Any:
+    """`DataSettings` with every modality's data settings."""
+    return _data_class(*registry.modalities().values())(**values)
+
+
+def model_settings(**values: Any) -> Any:
+    """`ModelSettings` with a group for every modality's tower; by default the paper's three modalities."""
+    kinds = registry.modalities()
+    paper = tuple(kind for kind, cls in kinds.items() if cls.in_paper)
+    return _model_class(*kinds.values())(**{"modalities": paper} | values)
+
+
+@functools.cache
+def _data_class(*kinds: type) -> type:
+    bases = tuple(kind.DataSettings for kind in reversed(kinds)) + (DataSettings,)  # type: ignore[attr-defined]
+    return dataclasses.make_dataclass("DataSettings", [], bases=bases, frozen=True)
+
+
+@functools.cache
+def _model_class(*kinds: Any) -> type:
+    groups = [(kind.kind, kind.ModelSettings, field(default_factory=kind.ModelSettings)) for kind in kinds]
+    return dataclasses.make_dataclass("ModelSettings", groups, bases=(ModelSettings,), frozen=True)
+
+
+def _check(settings: Settings) -> None:
+    """Refuses values that contradict each other."""
+    model, cv = settings.model, settings.cv
+    if settings.task not in registry.tasks():
+        raise ConfigError(f"config.task is {settings.task!r}; it must be one of: {', '.join(registry.tasks())}.")
+    if not model.modalities or len(set(model.modalities)) != len(model.modalities):
+        kinds = ", ".join(registry.modalities())
+        raise ConfigError(f"config.model.modalities is {model.modalities}; use each of {kinds} at most once.")
+    if model.fusion == "none" and len(model.modalities) > 1:
+        raise ConfigError("config.model.fusion is 'none' but there is more than one modality; use concatenate or attention.")
+    registry.tasks()[settings.task].check(settings)
+    if cv.folds < 2:
+        raise ConfigError(f"config.cv.folds is {cv.folds}; it must be at least 2.")
+    outside = [f for f in cv.only if not 0 <= f < cv.folds]
+    if outside:
+        raise ConfigError(f"config.cv.only names fold {outside[0]}; folds are 0 to {cv.folds - 1}.")
+    if not 0 < cv.valid_fraction < 1:
+        raise ConfigError(f"config.cv.valid_fraction is {cv.valid_fraction}; it must lie between 0 and 1.")
+
+
 def _build(cls: type, values: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ConfigError(f"{where}.{unknown[0]} is not a setting; {where} has: {', '.join(fields)}.")
-    hints = typing.get_type_hints(cls)
-    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+    hints = typing.get_type_hints(cls) | ({"data": type(data_settings()), "model": type(model_settings())} if cls is Settings else {})
+    built = cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+    if isinstance(built, ModelSettings) and "modalities" not in values:
+        built = dataclasses.replace(built, modalities=model_settings().modalities)
+    return built
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

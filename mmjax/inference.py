@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from mmjax.batch import InputSpec
+from mmjax.modalities.base import InputSpec
 from mmjax.config import Settings
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders

@@ -1,17 +1,42 @@
-"""Which column is what. A schema is a TOML file, read once and checked against the table's header."""
+"""Which column is what. A schema is a TOML file, read once and checked against the table's header.
+
+`id`, `label`, `group`, `classes` and `ignore` are its own; the other keys belong to the modalities, which say what they read
+(`Modality.schema_keys`).
+"""
 
 import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmjax import registry
 from mmjax.errors import SchemaError
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
+_ONE, _LISTS = ("id", "label", "group"), ("classes", "ignore")
+
+
+@dataclass(frozen=True)
+class SchemaKey:
+    """A key of the schema that a modality reads.
+
+    Attributes:
+      name: the key.
+      holds: column (names of columns) | pattern (text made from columns in braces) | value (anything else).
+      listed: always a list; else a single value is written as a string, and several as a list.
+      aliases: other names for it.
+      instead_of: a key that may not stand beside it.
+    """
+
+    name: str
+    holds: str = "column"
+    listed: bool = False
+    aliases: tuple[str, ...] = ()
+    instead_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -20,31 +45,23 @@ class Schema:
 
     Attributes:
       id: unique name of a row; '' numbers the rows.
-      label: the class.
+      label: what is predicted.
       group: rows that belong together (a seller, a patient) and never straddle two grouped folds.
-      categorical: one-hot columns.
-      continuous: number columns.
-      text: free text.
-      image: column with the photo's path, relative to `image_dir`.
-      image_pattern: photo's path made from columns, such as "{PetID}-1.jpg"; instead of `image`.
-      image_dir: folder of photos, relative to the data set's root.
-      image_features: .npz with `ids` and `features`, an image seen as a ready-made vector.
       classes: order of the labels; () sorts them.
       ignore: columns that are known and not read; a column that is named nowhere is reported (strict mode refuses it).
+      inputs: the modalities' keys that are given.
     """
 
     id: str = ""
     label: str = ""
     group: str = ""
-    categorical: tuple[str, ...] = ()
-    continuous: tuple[str, ...] = ()
-    text: str = ""
-    image: str = ""
-    image_pattern: str = ""
-    image_dir: str = ""
-    image_features: str = ""
     classes: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> tuple[str, ...]:
+        """The values of a modality's key; () where it is not given."""
+        return self.inputs.get(key, ())
 
     @classmethod
     def load(cls, path: str | Path) -> "Schema":
@@ -54,61 +71,72 @@ class Schema:
           SchemaError: no such file, not TOML, an unknown key or a value of the wrong type.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            values = tomllib.loads(text)
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SchemaError(f"{path}: there is no such schema file; check the path, or write one with `mmjax schema`.") from error
         except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, a number of 5,000 digits
             raise SchemaError(f"{path}: the schema cannot be read: {error}.") from error
         return cls.from_dict(values, str(path))
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], where: str = "schema") -> "Schema":
+    def from_dict(cls, values: Mapping[str, Any], where: str = "schema") -> "Schema":
         """Checks keys and types; `where` names the file in errors."""
-        known = {f.name: isinstance(f.default, tuple) for f in fields(cls)}
-        clean: dict[str, Any] = {}
-        for key, value in values.items():
-            if key not in known:
-                raise SchemaError(
-                    f"{where}: {key!r} is no key of a schema{_near(key, list(known))}; keys are {', '.join(known)}."
-                )
-            if known[key]:
-                if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-                    raise SchemaError(f"{where}: {key} must be a list of strings, got {value!r}.")
-                clean[key] = tuple(value)
-            elif not isinstance(value, str):
-                raise SchemaError(f"{where}: {key} must be a string, got {value!r}.")
+        keys = {alias: key for key in input_keys() for alias in (key.name, *key.aliases)}
+        own: dict[str, Any] = {}
+        inputs: dict[str, tuple[str, ...]] = {}
+        for name, value in values.items():
+            if name in _ONE:
+                own[name] = _string(value, f"{where}: {name} must be a string")
+            elif name in _LISTS:
+                own[name] = _strings(value, f"{where}: {name} must be a list of strings")
+            elif name in keys and keys[name].listed:
+                inputs[keys[name].name] = _strings(value, f"{where}: {name} must be a list of strings")
+            elif name in keys:
+                single = (value,) if isinstance(value, str) else value
+                found = _strings(single, f"{where}: {name} must be a string, or a list of strings for several")
+                inputs[keys[name].name] = tuple(v for v in found if v)
             else:
-                clean[key] = value
-        if clean.get("image") and clean.get("image_pattern"):
-            raise SchemaError(f"{where}: give image (a column) or image_pattern, not both.")
-        pattern = clean.get("image_pattern", "")
-        if pattern and (not _PLACE.search(pattern) or set("{}") & set(_PLACE.sub("", pattern))):
-            raise SchemaError(f"{where}: image_pattern {pattern!r} must name a column in braces, as in '{{id}}.jpg'.")
-        if len(set(clean.get("classes", ()))) != len(clean.get("classes", ())):
+                known = (*_ONE, *_LISTS, *(key.name for key in input_keys()))
+                raise SchemaError(f"{where}: {name!r} is no key of a schema{_near(name, known)}; keys are {', '.join(known)}.")
+        schema = cls(**own, inputs={name: found for name, found in inputs.items() if found})
+        schema._check_values(where)
+        return schema
+
+    def _check_values(self, where: str) -> None:
+        if len(set(self.classes)) != len(self.classes):
             raise SchemaError(f"{where}: classes names a class twice.")
-        return cls(**clean)
+        for key in input_keys():
+            if self[key.name] and key.instead_of and self[key.instead_of]:
+                raise SchemaError(f"{where}: give {key.instead_of} (a column) or {key.name}, not both.")
+            for text in self[key.name] if key.holds == "pattern" else ():
+                if not _PLACE.search(text) or set("{}") & set(_PLACE.sub("", text)):
+                    raise SchemaError(f"{where}: {key.name} {text!r} must name a column in braces, as in '{{id}}.jpg'.")
 
     def dumps(self) -> str:
         """The schema as TOML; `from_dict(tomllib.loads(dumps()))` is the schema."""
-        lines = []
-        for key, value in asdict(self).items():
-            if isinstance(value, str) and value:
-                lines.append(f"{key} = {_quote(value)}")
-            elif value:
-                lines.append(f"{key} = [{', '.join(_quote(v) for v in value)}]")
+        lines = [f"{name} = {_quote(getattr(self, name))}" for name in _ONE if getattr(self, name)]
+        for key in input_keys():
+            if found := self[key.name]:
+                single = len(found) == 1 and not key.listed
+                lines.append(f"{key.name} = {_quote(found[0]) if single else _quote_list(found)}")
+        lines += [f"{name} = {_quote_list(getattr(self, name))}" for name in _LISTS if getattr(self, name)]
         return "\n".join(lines) + "\n"
 
     @property
     def pattern_columns(self) -> tuple[str, ...]:
-        """Columns that `image_pattern` names."""
-        return tuple(_PLACE.findall(self.image_pattern))
+        """Columns that patterns name."""
+        texts = [text for key in input_keys() if key.holds == "pattern" for text in self[key.name]]
+        return tuple(dict.fromkeys(column for text in texts for column in columns_of(text)))
 
     def roles(self) -> dict[str, str]:
         """Every named column and its role."""
-        single = {n: getattr(self, n) for n in ("id", "label", "group", "text", "image")}
-        roles = {column: role for role, column in single.items() if column}
-        for role in ("categorical", "continuous"):
-            roles |= dict.fromkeys(getattr(self, role), role)
+        roles = {getattr(self, role): role for role in _ONE if getattr(self, role)}
+        for column, role in self._input_columns():
+            roles[column] = role
         return roles
+
+    def _input_columns(self) -> list[tuple[str, str]]:
+        return [(column, key.name) for key in input_keys() if key.holds == "column" for column in self[key.name]]
 
     def unused(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the schema names nowhere."""
@@ -129,19 +157,30 @@ class Schema:
         # Spreadsheets end lines in commas: columns without a name are no two columns of one name.
         if twice := sorted(c for c, count in Counter(columns).items() if c and count > 1):
             raise SchemaError(f"{where}: the header has the column {twice[0]!r} twice; rename one.")
-        for column, role in [*self.roles().items(), *((c, "image_pattern") for c in self.pattern_columns)]:
+        patterns = [(c, "part of a pattern") for c in self.pattern_columns]
+        for column, role in [*self.roles().items(), *patterns]:
             if column not in columns and column not in optional:
                 raise SchemaError(
                     f"{where}: has no column {column!r}, which the schema names as {role}{_near(column, columns)}; "
                     f"its columns are {listed(columns)}."
                 )
-        inputs = [*self.categorical, *self.continuous, *((self.text,) if self.text else ())]
-        if twice := [c for c in inputs if inputs.count(c) > 1]:
-            raise SchemaError(f"{where}: the schema names the column {twice[0]!r} as input twice; give it one role.")
+        inputs = [column for column, _ in self._input_columns()]
+        if repeated := [c for c in inputs if inputs.count(c) > 1]:
+            raise SchemaError(f"{where}: the schema names the column {repeated[0]!r} as input twice; give it one role.")
         if self.label and self.label in inputs:
             raise SchemaError(f"{where}: the label {self.label!r} is also an input; a model would read its own answer.")
         if both := [c for c in self.ignore if c in self.roles()]:
             raise SchemaError(f"{where}: the schema ignores {both[0]!r} and names it as {self.roles()[both[0]]}; drop one.")
+
+
+def input_keys() -> list[SchemaKey]:
+    """The modalities' keys, in canonical order."""
+    return [key for cls in registry.modalities().values() for key in cls.schema_keys]
+
+
+def columns_of(pattern: str) -> tuple[str, ...]:
+    """Columns that a pattern names in braces."""
+    return tuple(_PLACE.findall(pattern))
 
 
 def listed(columns: Sequence[str]) -> str:
@@ -150,9 +189,25 @@ def listed(columns: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {len(columns) - len(shown)} more" if len(columns) > len(shown) else "")
 
 
+def _string(value: Any, problem: str) -> str:
+    if not isinstance(value, str):
+        raise SchemaError(f"{problem}, got {value!r}.")
+    return value
+
+
+def _strings(value: Any, problem: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise SchemaError(f"{problem}, got {value!r}.")
+    return tuple(value)
+
+
 def _quote(text: str) -> str:
     body = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in text)
     return f'"{body}"'
+
+
+def _quote_list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quote, texts))}]"
 
 
 def _near(name: str, names: Sequence[str]) -> str:

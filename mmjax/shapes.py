@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.batch import InputSpec, id_dtype
+from mmjax.modalities.base import InputSpec
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
-    """Shapes of a batch of the sizes in `spec` (mmjax/batch.py), constants included: enough to build a module by `eval_shape`.
+    """Shapes of a batch of the sizes in `spec` (mmjax/modalities/base.py), constants included.
 
     Args:
       spec: sizes.
@@ -24,29 +24,37 @@ def blank_batch(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
 
 def blank_rows(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
     """The part of a batch that encoders and a frozen autoencoder make: what is kept of every row of the table."""
-    sizes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "tabular_id": ((spec.groups,), np.dtype(id_dtype(spec.onehot))),
-        "tabular_number": ((spec.numbers,), np.float32),
-        "text": ((spec.tokens,), np.dtype(id_dtype(spec.vocabulary))),
-        "image": ((spec.image_size, spec.image_size, 3), np.uint8),
-        "image_features": ((spec.features,), np.float32),
-        "codes": ((code_width,), np.float32),
+    batch = {
+        f"{name}/{part}": jax.ShapeDtypeStruct((rows, *shape), np.dtype(dtype))
+        for name, modality, sizes in spec.each()
+        for part, (shape, dtype) in modality.arrays(sizes).items()
     }
-    owner = {"tabular_id": "tabular", "tabular_number": "tabular", "codes": "codes" if code_width else ""}
-    held = (*spec.modalities, "codes")
-    batch = {k: jax.ShapeDtypeStruct((rows, *s), d) for k, (s, d) in sizes.items() if owner.get(k, k) in held}
-    return batch | {
+    batch |= {
         "present": jax.ShapeDtypeStruct((rows, len(spec.modalities)), bool),
         "label": jax.ShapeDtypeStruct((rows,), np.int32),
     }
+    return batch | ({"codes": jax.ShapeDtypeStruct((rows, code_width), np.float32)} if code_width else {})
 
 
 def blank_constants(spec: InputSpec) -> Shapes:
-    """The part of a batch that has no row axis: class weights, and where there is a table which of its columns are real."""
-    constants = {"class_weight": jax.ShapeDtypeStruct((len(spec.classes),), np.float32)}
-    if spec.tabular:
-        constants["tabular_column_weight"] = jax.ShapeDtypeStruct((spec.tabular,), np.float32)
-    return constants
+    """The part of a batch that has no row axis: class weights and the modalities' constants."""
+    constants = modality_constants(spec, spec) | {"class_weight": np.ones(len(spec.classes), np.float32)}
+    return {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in constants.items()}
+
+
+def modality_constants(spec: InputSpec, own: InputSpec) -> dict[str, np.ndarray]:
+    """Arrays without a row axis, by `<name>/<part>`, from the padded sizes and a fold's own."""
+    return {
+        f"{name}/{part}": value
+        for name, modality, sizes in spec.each()
+        for part, value in modality.constants(sizes, own.sizes[name]).items()
+    }
+
+
+def shared_arrays(spec: InputSpec) -> tuple[str, ...]:
+    """Arrays of a batch that no encoder touches: the same in every fold."""
+    parts = [f"{name}/{part}" for name, modality, _ in spec.each() for part in modality.shared_parts]
+    return (*parts, "present", "label")
 
 
 def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmjax.config import DataSettings
-from mmjax.data.splits import make_folds
+from mmjax.datasets.splits import make_folds
 from mmjax.datasets.dataset import open_dataset
 from mmjax.errors import ConfigError, DataError, SchemaError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax.data.data_report import DataReport
-from mmjax.data.splits import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.errors import DataError, WorkdirError
 
 LABEL = np.repeat([0, 1, 2], [50, 30, 20])

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     """The folds' own held-out rows, and whether the metrics are those of summary.json."""
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
-    from mmjax.data.splits import load_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import load_folds  # noqa: PLC0415
     from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
@@ -136,7 +136,7 @@ def _report_of(args: Any) -> Path:
 
 def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
     """Rows whose id is in the training table: the ensemble has seen their labels. Numbered rows are not compared."""
-    from mmjax.data.splits import read_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
 
     if not ensemble.schema.id:
         return 0

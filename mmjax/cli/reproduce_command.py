@@ -96,7 +96,7 @@ def _notes(dataset: str) -> list[str]:
 
 
 def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Callable[[str], None]) -> RowReport:
-    from mmjax.data.splits import read_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
     from mmjax.train import cross_validation as crossval  # noqa: PLC0415
 
     folder = workdir / f"row{row.number}"

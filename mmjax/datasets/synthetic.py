@@ -1,6 +1,6 @@
-"""The embedded data set: parcels whose route is planted in a table, a note and a photo, with every best accuracy known.
+"""The embedded data set: parcels whose route hides in a table, a note and a photo, with every best accuracy known.
 
-Each modality m carries a latent z_m in {0..5} that names one of the six pairs of the four classes. The class y is uniform, and
+Each part m (table, note, photo) carries a latent z_m in {0..5} that names one of the six pairs of the four classes. The class y is uniform, and
 given y the latents are independent, z_m naming a pair that holds y with odds exp(kappa_m):
 
   p(z_m | y) = exp(kappa_m s[z_m, y]) / sum_z exp(kappa_m s[z, y]),   s[z, y] = 1 if y is in pair z, else 0.
@@ -9,7 +9,7 @@ Every class lies in three of the six pairs, so the denominator is the same for a
 
   p(y | z_S) = softmax_y( sum over the present m in S of kappa_m s[z_m, y] ),
 
-for every subset S of the modalities: one modality leaves two classes, two whose pairs cross decide between them. The note and
+for every subset S of the parts: one part leaves two classes, two whose pairs cross decide between them. The note and
 the photo are absent with a known probability, independently of all else. `ceiling` is the exact best accuracy for a subset.
 """
 
@@ -26,20 +26,20 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from mmjax.batch import IMAGE, TABULAR, TEXT
 from mmjax.datasets.synthetic_media import draw_note, draw_photo
 from mmjax.errors import DataError
 from mmjax.io.atomic import folder_lock, sync_folder, write_error
 
 CLASSES = ("north", "east", "south", "west")
-MODALITIES = (TABULAR, TEXT, IMAGE)
+NAME = "synthetic"
+PARTS = ("table", "note", "photo")
 PAIRS = tuple(itertools.combinations(range(len(CLASSES)), 2))
-STRENGTH = {TABULAR: 3.2, TEXT: 2.6, IMAGE: 2.2}
+STRENGTH = {"table": 3.2, "note": 2.6, "photo": 2.2}
 """kappa: log-odds that a latent's pair holds the class."""
-ABSENT = {TABULAR: 0.0, TEXT: 0.05, IMAGE: 0.05}
-"""Probability that a row lacks the modality."""
+ABSENT = {"table": 0.0, "note": 0.05, "photo": 0.05}
+"""Probability that a row lacks the part."""
 
-TABLE, PHOTOS, SCHEMA, MARKER = "parcels.csv", "photos", "schema.toml", "planted.json"
+TABLE, PHOTOS, SCHEMA, MARKER = "parcels.csv", "photos", "schema.toml", "synthetic.json"
 _COLUMNS = ("parcel", "sender", "material", "packing", "mass", "age", "note", "photo", "route")
 _FAMILIES = (("oak", "pine", "cork"), ("iron", "brass", "tin"), ("wool", "linen", "silk"))
 _PACKING = ("box", "tube", "bag", "crate")
@@ -64,7 +64,7 @@ class Latents:
 
     Attributes:
       label: N, class index of each row.
-      latent: N x M, pair named by each modality, in the order of `MODALITIES`; -1 where the modality is absent.
+      latent: N x M, pair named by each part, in the order of `PARTS`; -1 where the part is absent.
     """
 
     label: NDArray[np.int64]
@@ -75,69 +75,75 @@ def _member() -> Float[np.ndarray, "Z K"]:
     return np.array([[float(c in pair) for c in range(len(CLASSES))] for pair in PAIRS])
 
 
-def likelihood(modality: str) -> Float[np.ndarray, "K Z1"]:
+def likelihood(part: str) -> Float[np.ndarray, "K Z1"]:
     """p(z_m | y), one row a class; the last column is 'absent'."""
-    odds_KxZ = np.exp(STRENGTH[modality] * _member().T)
-    seen_KxZ = (1 - ABSENT[modality]) * odds_KxZ / odds_KxZ.sum(axis=1, keepdims=True)
-    return np.concatenate([seen_KxZ, np.full((len(CLASSES), 1), ABSENT[modality])], axis=1)
+    odds_KxZ = np.exp(STRENGTH[part] * _member().T)
+    seen_KxZ = (1 - ABSENT[part]) * odds_KxZ / odds_KxZ.sum(axis=1, keepdims=True)
+    return np.concatenate([seen_KxZ, np.full((len(CLASSES), 1), ABSENT[part])], axis=1)
 
 
-def ceiling(modalities: Collection[str]) -> float:
-    """Best possible accuracy of a model that sees these modalities: sum over z_S of max_y p(y, z_S), by enumeration.
+def ceiling(parts: Collection[str]) -> float:
+    """Best possible accuracy of a model that sees these parts: sum over z_S of max_y p(y, z_S), by enumeration.
 
     Raises:
-      DataError: a modality the planted data do not have.
+      DataError: a part the synthetic data do not have.
     """
-    unknown = sorted(set(modalities) - set(MODALITIES))
+    unknown = sorted(set(parts) - set(PARTS))
     if unknown:
-        raise DataError(f"planted data have no modality {unknown[0]!r}; they have {', '.join(MODALITIES)}.")
+        raise DataError(f"synthetic data have no part {unknown[0]!r}; they have {', '.join(PARTS)}.")
     joint_KxZ = np.full((len(CLASSES), 1), 1 / len(CLASSES))
-    for modality in MODALITIES:
-        if modality in modalities:
-            joint_KxZ = (joint_KxZ[:, :, None] * likelihood(modality)[:, None, :]).reshape(len(CLASSES), -1)
+    for part in PARTS:
+        if part in parts:
+            joint_KxZ = (joint_KxZ[:, :, None] * likelihood(part)[:, None, :]).reshape(len(CLASSES), -1)
     return float(joint_KxZ.max(axis=0).sum())
 
 
-def planted_ceilings() -> dict[str, float]:
-    """`ceiling` of every subset that is not empty, by its modalities joined with '+', such as 'tabular+text'."""
-    subsets = (s for size in (1, 2, 3) for s in itertools.combinations(MODALITIES, size))
+def ceiling_of(columns: Collection[str]) -> float:
+    """`ceiling` of a model that reads these columns."""
+    part_of = {"material": "table", "mass": "table", "note": "note", "photo": "photo"}
+    return ceiling({part_of[c] for c in columns if c in part_of})
+
+
+def ceilings() -> dict[str, float]:
+    """`ceiling` of every subset that is not empty, by its parts joined with '+', such as 'table+note'."""
+    subsets = (s for size in (1, 2, 3) for s in itertools.combinations(PARTS, size))
     return {"+".join(subset): ceiling(subset) for subset in subsets}
 
 
 def posterior(latent_NxM: Int[np.ndarray, "N M"]) -> Float[np.ndarray, "N K"]:
-    """p(y | z) of each row; -1 marks an absent modality, and adds nothing."""
+    """p(y | z) of each row; -1 marks an absent part, and adds nothing."""
     logits_NxK = np.zeros((len(latent_NxM), len(CLASSES)))
-    for m, modality in enumerate(MODALITIES):
+    for m, part in enumerate(PARTS):
         z_N = latent_NxM[:, m]
-        logits_NxK += STRENGTH[modality] * np.where(z_N[:, None] >= 0, _member()[z_N], 0)
+        logits_NxK += STRENGTH[part] * np.where(z_N[:, None] >= 0, _member()[z_N], 0)
     odds_NxK = np.exp(logits_NxK)
     return odds_NxK / odds_NxK.sum(axis=1, keepdims=True)
 
 
 def draw_latents(rows: int, seed: int) -> Latents:
-    """Classes and latents of the data set `write_planted` writes with the same arguments."""
+    """Classes and latents of the data set `write_synthetic` writes with the same arguments."""
     rng = np.random.default_rng([seed, 0])
     label_N = rng.integers(len(CLASSES), size=rows)
     columns = []
-    for modality in MODALITIES:
-        cumulative_NxZ = np.cumsum(likelihood(modality), axis=1)[label_N]
+    for part in PARTS:
+        cumulative_NxZ = np.cumsum(likelihood(part), axis=1)[label_N]
         z_N = (rng.random(rows)[:, None] >= cumulative_NxZ[:, :-1]).sum(axis=1)
         columns.append(np.where(z_N == len(PAIRS), -1, z_N))
     return Latents(label_N, np.stack(columns, axis=1))
 
 
-def planted_name(*, rows: int, seed: int, image_size: int = 32) -> str:
-    """Folder name that tells two planted sets apart."""
-    return f"planted-v{_VERSION}-{rows}-{seed}-{image_size}"
+def folder_name(*, rows: int, seed: int, image_size: int = 32) -> str:
+    """Folder name that tells two synthetic sets apart."""
+    return f"synthetic-v{_VERSION}-{rows}-{seed}-{image_size}"
 
 
-def write_planted(folder: Path, *, rows: int, seed: int, image_size: int = 32) -> None:
+def write_synthetic(folder: Path, *, rows: int, seed: int, image_size: int = 32) -> None:
     """Writes table, photos and schema into `folder`, whole or not at all; a folder that has them already is left alone.
 
     The same arguments give the same bytes. The files are drawn beside `folder`, then renamed: a kill leaves no half set.
 
     Args:
-      folder: absent, empty, or holding the same planted set.
+      folder: absent, empty, or holding the same synthetic set.
       rows: N, at least 1.
       seed: not negative.
       image_size: side of the photos in pixels, at least 8.
@@ -147,7 +153,7 @@ def write_planted(folder: Path, *, rows: int, seed: int, image_size: int = 32) -
       WorkdirError: the folder cannot be written.
     """
     if rows < 1 or seed < 0 or image_size < 8:
-        raise DataError(f"planted data need rows >= 1, seed >= 0, image size >= 8; got {rows}, {seed}, {image_size}.")
+        raise DataError(f"synthetic data need rows >= 1, seed >= 0, image size >= 8; got {rows}, {seed}, {image_size}.")
     recipe = {"version": _VERSION, "rows": rows, "seed": seed, "image_size": image_size}
     folder = folder.absolute()
     if _holds(folder, recipe):
@@ -172,14 +178,14 @@ def _holds(folder: Path, recipe: dict[str, int]) -> bool:
     marker = folder / MARKER
     if not marker.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DataError(f"{folder} is not empty and holds no planted data; name another folder for it.")
+            raise DataError(f"{folder} is not empty and holds no synthetic data; name another folder for it.")
         return False
     try:
         found = json.loads(marker.read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if found != recipe:
-        raise DataError(f"{folder} holds planted data made with {found}, not {recipe}; name another folder or delete it.")
+        raise DataError(f"{folder} holds synthetic data made with {found}, not {recipe}; name another folder or delete it.")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Draws the planted data's notes and photos: the latent is plain to see, all else is noise."""
+"""Draws the synthetic data's notes and photos: the latent is plain to see, all else is noise."""
 
 import io
 

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.config import Settings
-from mmjax.data.splits import load_folds
+from mmjax.datasets.splits import load_folds
 from mmjax.datasets.dataset import Dataset
-from mmjax.datasets.synthetic import ceiling
 from mmjax.errors import WorkdirError
 from mmjax.io.workdir import atomic_write_json, atomic_write_text
+from mmjax import registry
 from mmjax.tasks import metrics
+from mmjax.tasks.base import Task
 from mmjax.train.fold_data import FoldRows
 
 DONE, SUMMARY, PREDICTIONS = "done.json", "summary.json", "predictions.csv"
@@ -29,52 +30,16 @@ CLOSING = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_
 """Metrics of the closing table and their titles."""
 
 
-def probabilities(logits_NxK: np.ndarray) -> np.ndarray:
-    """Softmax in float64 (paper, equation 11)."""
-    shifted = logits_NxK.astype(np.float64) - logits_NxK.max(axis=1, keepdims=True)
-    exponent = np.exp(shifted)
-    return exponent / exponent.sum(axis=1, keepdims=True)
-
-
-def fold_metrics(settings: Settings, dataset: Dataset, fold: FoldRows, out: dict[str, np.ndarray]) -> dict[str, float]:
-    """Held-out metrics of a fold from `sweep`'s outputs of its test rows, each row counted once.
-
-    Returns:
-      For a classifier accuracy, qwk, macro_f1, log_loss; for an autoencoder mse_<modality> over the values that count.
-    """
-    if settings.task == "autoencoder":
-        names = [n.removeprefix("error_") for n in out if n.startswith("error_")]
-        return {
-            f"mse_{n}": float(out[f"error_{n}"].sum(dtype=np.float64) / out[f"count_{n}"].sum(dtype=np.float64)) for n in names
-        }
-    return metrics.classification(dataset.label[fold.test_rows], probabilities(out["logits"]))
-
-
 def write_fold(
-    workdir: Path, settings: Settings, dataset: Dataset, fold: FoldRows, out: dict[str, np.ndarray], meta: dict[str, Any]
+    workdir: Path, task: Task, dataset: Dataset, fold: FoldRows, out: dict[str, np.ndarray], meta: dict[str, Any]
 ) -> None:
     """Writes a finished fold's predictions.csv, then done.json."""
     rows, folder = fold.test_rows, workdir / f"fold_{fold.number}"
-    columns: dict[str, Any] = {"id": dataset.table.ids[rows], "fold": fold.number}
-    spec = fold.encoders.spec
-    if settings.task == "classifier":
-        p_NxK = probabilities(out["logits"])
-        names = np.array(spec.classes, dtype=object)
-        columns |= {"label": names[dataset.label[rows]], "prediction": names[p_NxK.argmax(axis=1)]}
-        columns |= {f"p_{name}": _digits(p_NxK[:, k]) for k, name in enumerate(spec.classes)}
-        columns |= {f"attention_{name}": _digits(out["attention"][:, m]) for m, name in enumerate(spec.modalities)}
-    else:
-        for name in spec.modalities:
-            count = np.maximum(out[f"count_{name}"].astype(np.float64), 1.0)
-            columns[f"mse_{name}"] = _digits(out[f"error_{name}"] / count)
+    label_N = dataset.label[rows]
+    columns = {"id": dataset.table.ids[rows], "fold": fold.number} | task.prediction_columns(label_N, out)
     atomic_write_text(folder / PREDICTIONS, pd.DataFrame(columns).to_csv(index=False))
-    done = {"fold": fold.number, "rows": len(rows), **meta, "metrics": fold_metrics(settings, dataset, fold, out)}
+    done = {"fold": fold.number, "rows": len(rows), **meta, "metrics": task.metrics(label_N, out)}
     atomic_write_json(folder / DONE, done)
-
-
-def _digits(value_N: np.ndarray) -> list[str]:
-    """Nine significant digits, a float32's; pandas' `float_format` takes six times as long."""
-    return [f"{value:.9g}" for value in value_N.tolist()]
 
 
 def finished(workdir: Path, folds: int) -> dict[int, dict[str, Any]]:
@@ -124,18 +89,9 @@ def summarise_run(settings: Settings, workdir: Path, dataset: Dataset) -> dict[s
         "by_fold": {str(f): {k: v for k, v in d.items() if k != "fold"} for f, d in done.items()},
         **metrics.summarise(list(by_fold.values())),
     }
-    if settings.task == "classifier":
-        summary["most_frequent_class"] = _most_frequent(dataset.label, fold_N, list(done))
-        if dataset.name == "planted":
-            summary["ceiling"] = ceiling(settings.model.modalities)
+    summary |= registry.tasks()[settings.task].summary(dataset, fold_N, list(done))
     atomic_write_json(workdir / SUMMARY, summary)
     return summary
-
-
-def _most_frequent(label_N: np.ndarray, fold_N: np.ndarray, done: Sequence[int]) -> float:
-    """Mean accuracy over folds of always answering the class that is most frequent in the training folds."""
-    answers = {f: np.bincount(label_N[(fold_N >= 0) & (fold_N != f)]).argmax() for f in done}
-    return float(np.mean([np.mean(label_N[fold_N == f] == answer) for f, answer in answers.items()]))
 
 
 def _joined(workdir: Path, rows: Sequence[tuple[int, str]]) -> str:

@@ -1,17 +1,106 @@
-"""The tabular encoder: one-hot groups and min-max numbers, or quantile bins, fitted on the training rows of one fold."""
+"""The table: categorical columns as one-hot groups, numbers min-max scaled or cut into quantile bins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from mmjax.batch import id_dtype
+from mmjax.config_rules import below_one, positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
-from mmjax.datasets.table import Table
 from mmjax.errors import DataError
+from mmjax.modalities.base import Modality, Sizes, Source, Target, Tower, id_dtype
+from mmjax.modalities.tabular_columns import TabularColumns, TabularReader
+from mmjax.models.mlp import MLP
+from mmjax.ops.onehot import onehot_product, onehot_vector
+from mmjax.registry import register_modality
+from mmjax.schema import Schema, SchemaKey
+
+@register_modality("tabular")
+class Tabular(Modality):
+    """All categorical and continuous columns as one modality, which every row has."""
+
+    in_paper = True
+    schema_keys = (SchemaKey("categorical", listed=True), SchemaKey("continuous", listed=True))
+    nominal_sizes = {"onehot": 378, "groups": 15, "numbers": 4}  # PetFinder's whole table
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        discretize: bool = False  # paper: row #5
+        bins: int = positive(10)  # our reading: quantile bins
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.tabular`: dense layers with ReLU and dropout."""
+
+        hidden: tuple[int, ...] = (256,)  # paper: 256 -> 128 (the last is `model.width`)
+        dropout: float = below_one(0.2)  # paper
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One, if the schema names any column."""
+        return [cls(cls.kind, "", schema, data)] if schema["categorical"] + schema["continuous"] else []
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All its columns."""
+        return self.schema["categorical"] + self.schema["continuous"]
+
+    def reader(self, source: Source) -> TabularReader:
+        """Reads its columns."""
+        return TabularReader(self.schema, source)
+
+    def fit(self, columns: TabularColumns, rows: NDArray[np.integer]) -> "TabularEncoder":
+        """Learns categories, medians, ranges and bin edges."""
+        return TabularEncoder.fit(columns, rows, discretize=self.data.discretize, bins=self.data.bins)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "TabularEncoder":
+        """Inverse of `TabularEncoder.to_dict`."""
+        return TabularEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`id`: column of the one-hot block of each group, -1 for a value unseen in training; `number` in [0, 1]."""
+        return {"id": ((sizes["groups"],), np.dtype(id_dtype(sizes["onehot"]))), "number": ((sizes["numbers"],), np.float32)}
+
+    @staticmethod
+    def constants(sizes: Sizes, own: Sizes) -> dict[str, np.ndarray]:
+        """`column_weight`: which of the D padded columns are the fold's own."""
+        width, own_width = (s["numbers"] + s["onehot"] for s in (sizes, own))
+        return {"column_weight": (np.arange(width) < own_width).astype(np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """An MLP (paper, section 4.1, #1)."""
+        module = MLP((*model.tabular.hidden, model.width), model.tabular.dropout, dtype, axis_name, parent=None)
+        size = sizes["onehot"]
+
+        def read(inputs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
+            parts = inputs["number"], inputs["id"], size
+            return onehot_vector(*parts, dtype), {"product": onehot_product(*parts)}
+
+        return Tower(module, read)
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The input vector; a column that only pads does not count."""
+        del model
+        size = sizes["onehot"]
+        return Target(
+            size=sizes["numbers"] + size,
+            flatten=lambda inputs, _, dtype: onehot_vector(inputs["number"], inputs["id"], size, dtype),
+            weight=lambda inputs, present_Bx1: present_Bx1 * inputs["column_weight"][None],
+        )
+
+    @staticmethod
+    def describe(sizes: Sizes) -> str:
+        """Its width."""
+        return f"{sizes['numbers'] + sizes['onehot']} tabular columns"
 
 
 @dataclass(frozen=True)
@@ -54,43 +143,35 @@ class TabularEncoder:
 
     @classmethod
     def fit(
-        cls,
-        table: Table,
-        rows: NDArray[np.integer],
-        *,
-        discretize: bool = False,
-        bins: int = 10,
-        categorical_names: Sequence[str] = (),
-        continuous_names: Sequence[str] = (),
+        cls, columns: TabularColumns, rows: NDArray[np.integer], *, discretize: bool = False, bins: int = 10
     ) -> "TabularEncoder":
         """Learns categories, medians, ranges and bin edges from `rows` alone.
 
         Args:
-          table: the whole table; rows outside `rows` are not read.
+          columns: the whole table; rows outside `rows` are not read.
           rows: indices of the training rows, at least one.
           discretize: paper row #5; quantile bins instead of min-max numbers.
           bins: most bins a column is cut into; equal edges are merged.
-          categorical_names: column names for `notes`.
-          continuous_names: column names for `notes`.
 
         Raises:
-          DataError: there are no columns or no training rows.
+          DataError: there are no training rows.
         """
         if len(rows) == 0:
-            raise DataError(f"{table.path}: a fold has no training rows; use fewer folds or more rows.")
-        if table.categorical.shape[1] + table.continuous.shape[1] == 0:
-            raise DataError(f"{table.path}: the schema names no categorical or continuous column; name one or drop 'tabular'.")
+            raise DataError(f"{columns.path}: a fold has no training rows; use fewer folds or more rows.")
         values, missing = [], []
-        for c, categories in enumerate(table.categories):
-            # Sorted by text: the order of table.categories may depend on rows this fold must not see.
-            counts = np.bincount(table.categorical[rows, c], minlength=len(categories))
+        for c, categories in enumerate(columns.categories):
+            # Sorted by text: the order of the table's categories may depend on rows this fold must not see.
+            counts = np.bincount(columns.code_NxC[rows, c], minlength=len(categories))
             seen = {categories[i]: int(counts[i]) for i in np.flatnonzero(counts)}
             values.append(tuple(sorted(seen)))
             missing.append(seen.get("", 0))
-        names = _names(categorical_names, len(values), "categorical")
-        number_names = _names(continuous_names, table.continuous.shape[1], "continuous")
-        numbers = [_fit_number(name, table.continuous[rows, s], bins) for s, name in enumerate(number_names)]
-        return cls(tuple(values), tuple(numbers), discretize, names, tuple(missing))
+        numbers = [_fit_number(name, columns.number_NxS[rows, s], bins) for s, name in enumerate(columns.number_names)]
+        return cls(tuple(values), tuple(numbers), discretize, columns.names, tuple(missing))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """onehot: D_c one-hot columns; groups: C one-hot groups; numbers: S continuous inputs."""
+        return {"onehot": self.onehot, "groups": self.groups, "numbers": self.numbers}
 
     @property
     def onehot(self) -> int:
@@ -109,44 +190,44 @@ class TabularEncoder:
         return 0 if self.discretize else len(self.numbers_of)
 
     def transform(
-        self, table: Table, allocate: Allocate = in_memory
-    ) -> tuple[Int[np.ndarray, "N C"], Float[np.ndarray, "N S"]]:
-        """Encodes every row of `table`, which may be another table with other category lists, into what `allocate` makes.
+        self, columns: TabularColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """Encodes every row of a table, which may be another one with other category lists.
 
         Returns:
-          tabular_id: `id_dtype` N x C, column of the one-hot block, -1 for a category not seen in training.
-          tabular_number: float32 N x S in [0, 1].
+          id: `id_dtype` N x C, column of the one-hot block, -1 for a category not seen in training.
+          number: float32 N x S in [0, 1].
 
         Raises:
           DataError: the table has another number of columns.
         """
-        if (len(table.categories), table.continuous.shape[1]) != (len(self.values), len(self.numbers_of)):
+        assert columns is not None  # the schema checks that they are there
+        if (len(columns.categories), columns.number_NxS.shape[1]) != (len(self.values), len(self.numbers_of)):
             raise DataError(
-                f"{table.path}: has {len(table.categories)} categorical and {table.continuous.shape[1]} continuous columns, "
+                f"{columns.path}: has {len(columns.categories)} categorical and {columns.number_NxS.shape[1]} continuous columns, "
                 f"but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
             )
-        rows = len(table.continuous)
         id_NxC = allocate((rows, self.groups), id_dtype(self.onehot))
         number_NxS = allocate((rows, self.numbers), np.float32)
-        lookups = self._lookups(table, id_NxC.dtype)
+        lookups = self._lookups(columns, id_NxC.dtype)
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             for c, lookup in enumerate(lookups):
-                id_NxC[part, c] = lookup[table.categorical[part, c]]
+                id_NxC[part, c] = lookup[columns.code_NxC[part, c]]
             offset = sum(map(len, self.values))
             for s, number in enumerate(self.numbers_of):
-                filled_n = _filled(table.continuous[part, s], number.median)
+                filled_n = _filled(columns.number_NxS[part, s], number.median)
                 if self.discretize:
                     id_NxC[part, len(lookups) + s] = offset + np.searchsorted(number.edges, filled_n, side="right")
                     offset += len(number.edges) + 1
                 else:
                     number_NxS[part, s] = _scaled(filled_n, number)
-        return id_NxC, number_NxS
+        return {"id": id_NxC, "number": number_NxS}, columns.present
 
-    def _lookups(self, table: Table, dtype: np.dtype) -> list[Int[np.ndarray, " v"]]:
-        """For each categorical column of `table`: its values' columns of the one-hot block."""
+    def _lookups(self, columns: TabularColumns, dtype: np.dtype) -> list[Int[np.ndarray, " v"]]:
+        """For each categorical column of a table: its values' columns of the one-hot block."""
         lookups, offset = [], 0
-        for values, categories in zip(self.values, table.categories, strict=True):
+        for values, categories in zip(self.values, columns.categories, strict=True):
             column = {value: offset + i for i, value in enumerate(values)}
             lookups.append(np.array([column.get(value, -1) for value in categories] or [-1], dtype))
             offset += len(values)
@@ -184,10 +265,6 @@ class TabularEncoder:
         numbers = tuple(NumberColumn(**{**n, "edges": tuple(map(float, n["edges"]))}) for n in d["numbers"])
         values = tuple(tuple(map(str, v)) for v in d["values"])
         return cls(values, numbers, bool(d["discretize"]), tuple(d["names"]), tuple(d["missing"]))
-
-
-def _names(given: Sequence[str], count: int, kind: str) -> tuple[str, ...]:
-    return tuple(given) if given else tuple(f"{kind} column {i + 1}" for i in range(count))
 
 
 def _fit_number(name: str, value_N: Float[np.ndarray, " N"], bins: int) -> NumberColumn:

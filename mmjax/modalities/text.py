@@ -1,22 +1,217 @@
-"""The text encoder: a vocabulary counted on the training rows of one fold, and pre-trained word vectors from a text file."""
+"""A text column: words numbered as the table is read, a vocabulary a fold, TextCNN, and word vectors as the autoencoder's target."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, UInt64
 from numpy.typing import NDArray
 
-from mmjax.batch import PADDING, UNKNOWN, id_dtype
-from mmjax.data.arrays import CHUNK, Allocate, in_memory
+from mmjax.config_rules import below_one, positive
+from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.table import Table
+from mmjax.data.hashing import hash_rows, hash_texts
+from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
 from mmjax.errors import DataError
+from mmjax.modalities.base import Modality, Sizes, Source, Target, Tower, id_dtype
+from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
+from mmjax.registry import register_modality
+from mmjax.schema import SchemaKey
 
+_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_LONGEST_WORD = 64
 _FIRST = UNKNOWN + 1
+
+
+@register_modality("text")
+class Text(Modality):
+    """One column of free text."""
+
+    in_paper = True
+    schema_keys = (SchemaKey("text"),)
+    nominal_sizes = {"tokens": 100, "vocabulary": 20002}
+    convolves = True
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        text_length: int = positive(100)  # paper: l = 100
+        min_count: int = 2  # our reading: a word seen once in training is unknown
+        max_words: int = 20000  # our reading
+        word_vectors: str = ""  # GloVe/fastText text file; empty: random vectors
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.text`: TextCNN (Kim 2014)."""
+
+        embed_dim: int = positive(300)  # paper
+        widths: tuple[int, ...] = (3, 4, 5)  # paper
+        maps: int = positive(100)  # paper
+        dropout: float = below_one(0.5)  # paper
+        embed_scale: float = 0.25  # our reading: U(-0.25, 0.25), Kim 2014's range for words without a vector
+        train_embedding: bool = True  # our reading
+
+    def reader(self, source: Source) -> "TextReader":
+        """Reads its column."""
+        return TextReader(self.column, self.data.text_length, source)
+
+    def lacking(self, header: Sequence[str], source: Source) -> str:
+        """Its column may be absent."""
+        del source
+        return "" if self.column in header else f"there is no column {self.column!r}"
+
+    def fit(self, columns: "TextColumns", rows: NDArray[np.integer]) -> "TextEncoder":
+        """Counts words."""
+        return TextEncoder.fit(columns, rows, min_count=self.data.min_count, max_words=self.data.max_words)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "TextEncoder":
+        """Inverse of `TextEncoder.to_dict`."""
+        return TextEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`word`: 0 padding, 1 unknown word, 2... words."""
+        return {"word": ((sizes["tokens"],), np.dtype(id_dtype(sizes["vocabulary"])))}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """TextCNN (paper, section 4.1, #2)."""
+        text = model.text
+        module = TextCNN(
+            vocabulary=sizes["vocabulary"],
+            embed_dim=text.embed_dim,
+            widths=text.widths,
+            maps=text.maps,
+            dropout=text.dropout,
+            width=model.width,
+            embed_scale=text.embed_scale,
+            train_embedding=text.train_embedding,
+            dtype=dtype,
+            axis_name=axis_name,
+            parent=None,
+        )
+        return Tower(module, lambda inputs, _: (inputs["word"], {}))
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The words' vectors side by side, from a table of its own; padding does not count."""
+        dim = model.text.embed_dim
+
+        def flatten(inputs: Mapping[str, Any], parameters: Mapping[str, Any], dtype: Any) -> Any:
+            x_BxTxE = embed(parameters["table"], inputs["word"], dtype)
+            return x_BxTxE.reshape(len(x_BxTxE), -1)
+
+        def weight(inputs: Mapping[str, Any], present_Bx1: Any) -> Any:
+            return present_Bx1 * jnp.repeat((inputs["word"] != PADDING).astype(jnp.float32), dim, axis=1)
+
+        table = (uniform(model.text.embed_scale), (sizes["vocabulary"], dim))
+        return Target(sizes["tokens"] * dim, flatten, weight, {"table": table})
+
+    @classmethod
+    def initial_values(
+        cls, encoder: "TextEncoder", settings: Any, report: DataReport | None = None
+    ) -> dict[str, np.ndarray]:
+        """Word vectors of `config.data.word_vectors`: the padding row is zero, words that the file lacks are drawn."""
+        path, text = settings.data.word_vectors, settings.model.text
+        if not path:
+            return {}
+        found_VxE, found_V = load_vectors(Path(path), encoder.words, text.embed_dim, report)
+        # '' names the unknown word: no real word is empty.
+        drawn_VxE = random_vectors(["", *encoder.words], text.embed_dim, seed=settings.train.seed, scale=text.embed_scale)
+        drawn_VxE[1:][found_V] = found_VxE[found_V]
+        table_VxE = np.concatenate([np.zeros((1, text.embed_dim), np.float32), drawn_VxE])
+        return {"tower/embedding": table_VxE, "target/table": table_VxE}
+
+    @staticmethod
+    def check_settings(settings: Any) -> None:
+        """Looks at the first line of the file of word vectors."""
+        if settings.data.word_vectors:
+            check_vectors(Path(settings.data.word_vectors), settings.model.text.embed_dim)
+
+    @staticmethod
+    def describe(sizes: Sizes) -> str:
+        """Its vocabulary and length."""
+        return f"{sizes['vocabulary']} text ids, {sizes['tokens']} tokens"
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """All rows.
+
+    Attributes:
+      name: of the column, for messages.
+      word_NxT: numbers of words, 0 padding.
+      words: words by number; '' at 0.
+    """
+
+    name: str
+    word_NxT: Int[np.ndarray, "N T"]
+    words: Sequence[str]
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Rows with a word."""
+        return np.asarray(self.word_NxT[:, 0] > 0)
+
+    def part(self, rows: slice) -> "TextColumns":
+        """Consecutive rows."""
+        return replace(self, word_NxT=self.word_NxT[rows])
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Words count, not their numbers."""
+        yield self.name, hash_rows(self.word_NxT, hash_texts(self.words))
+
+
+class TextReader:
+    """Tokenises a column once, for all folds."""
+
+    def __init__(self, column: str, length: int, source: Source):
+        self._column, self._length = column, length
+        self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk."""
+        del first
+        self._tokens.extend(number_words(columns[self._column], self._words, self._length))
+
+    def finish(self, ids: Sequence[str]) -> TextColumns:
+        """All rows."""
+        del ids
+        return TextColumns(self._column, self._tokens.finish(), list(self._words))
+
+
+class Words(dict[str, int]):
+    """Number of each word, 0 being padding; a word it does not know gets the next number."""
+
+    def __init__(self) -> None:
+        super().__init__({"": 0})
+
+    def __missing__(self, word: str) -> int:
+        return self.setdefault(word[:_LONGEST_WORD], len(self))
+
+
+def number_words(column: Sequence[str], words: Words, length: int) -> Int[np.ndarray, "n T"]:
+    """The first `length` English words of each text by number, 0 padding; `words` learns new ones."""
+    flat: list[int] = []
+    count_n = np.zeros(len(column), np.int64)
+    for i, text in enumerate(column):
+        before, lower = len(flat), text.lower()
+        if len(text) < 32 * length:
+            found = _WORD.findall(lower)[:length]
+        else:  # only the beginning of a long text is searched
+            found = [m[0] for m in islice(_WORD.finditer(lower), length)]
+        flat += map(words.__getitem__, found)
+        count_n[i] = len(flat) - before
+    out_NxT = np.zeros((len(column), length), np.int32)
+    out_NxT[np.arange(length) < count_n[:, None]] = flat
+    return out_NxT
 
 
 @dataclass(frozen=True)
@@ -32,45 +227,61 @@ class TextEncoder:
     tokens: int
 
     @classmethod
-    def fit(cls, table: Table, rows: NDArray[np.integer], *, min_count: int, max_words: int) -> "TextEncoder":
+    def fit(cls, columns: TextColumns, rows: NDArray[np.integer], *, min_count: int, max_words: int) -> "TextEncoder":
         """Counts the words of `rows` alone.
 
         Args:
-          table: the whole table; rows outside `rows` are not read.
+          columns: the whole table; rows outside `rows` are not read.
           rows: indices of the training rows.
           min_count: a word seen less often is unknown.
           max_words: keep at most this many, the most frequent; ties by the alphabet.
         """
-        counts_V = np.zeros(len(table.word_list), np.int64)
+        words = columns.words
+        counts_V = np.zeros(len(words), np.int64)
         for start in range(0, len(rows), CHUNK):
-            word_NxT = np.asarray(table.words[rows[start : start + CHUNK]])
+            word_NxT = np.asarray(columns.word_NxT[rows[start : start + CHUNK]])
             counts_V += np.bincount(word_NxT.ravel(), minlength=len(counts_V))
         counts_V[:1] = 0  # padding
-        kept = [(-int(counts_V[i]), table.word_list[i]) for i in np.flatnonzero(counts_V >= max(min_count, 1)).tolist()]
-        return cls(tuple(word for _, word in sorted(kept)[:max_words]), table.words.shape[1])
+        kept = [(-int(counts_V[i]), words[i]) for i in np.flatnonzero(counts_V >= max(min_count, 1)).tolist()]
+        return cls(tuple(word for _, word in sorted(kept)[:max_words]), columns.word_NxT.shape[1])
 
     @property
     def vocabulary(self) -> int:
         """Number of ids, padding and unknown included."""
         return _FIRST + len(self.words)
 
-    def transform(self, table: Table, allocate: Allocate = in_memory) -> Int[np.ndarray, "N T"]:
-        """Ids of every row, of `id_dtype(vocabulary)`, in what `allocate` makes.
+    @property
+    def sizes(self) -> dict[str, int]:
+        """tokens: T, text length; vocabulary: number of text ids."""
+        return {"tokens": self.tokens, "vocabulary": self.vocabulary}
+
+    def transform(
+        self, columns: TextColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """`word`: ids of every row, of `id_dtype(vocabulary)`; a row without a word that is read lacks its text.
 
         Raises:
           DataError: the table was cut to another number of tokens.
         """
-        if table.words.shape[1] != self.tokens:
-            found = table.words.shape[1]
-            raise DataError(f"{table.path}: was cut to {found} tokens a row, training to {self.tokens}; use its text_length.")
+        if columns is None:  # a view of one zero: no memory, however many rows
+            zero = np.zeros((), id_dtype(self.vocabulary))
+            return {"word": np.broadcast_to(zero, (rows, self.tokens))}, np.zeros(rows, bool)
+        if columns.word_NxT.shape[1] != self.tokens:
+            raise DataError(
+                f"{columns.name}: was cut to {columns.word_NxT.shape[1]} tokens a row, training to {self.tokens}; use its text_length."
+            )
         ids = {word: i for i, word in enumerate(self.words, _FIRST)}
-        lookup_V = np.array([ids.get(word, UNKNOWN) for word in table.word_list] or [PADDING], id_dtype(self.vocabulary))
+        lookup_V = np.array([ids.get(word, UNKNOWN) for word in columns.words] or [PADDING], id_dtype(self.vocabulary))
         lookup_V[0] = PADDING
-        id_NxT = allocate(table.words.shape, lookup_V.dtype)
+        id_NxT = allocate(columns.word_NxT.shape, lookup_V.dtype)
         for start in range(0, len(id_NxT), CHUNK):
             part = slice(start, start + CHUNK)
-            id_NxT[part] = lookup_V[table.words[part]]
-        return id_NxT
+            id_NxT[part] = lookup_V[columns.word_NxT[part]]
+        return {"word": id_NxT}, (id_NxT != PADDING).any(axis=1)
+
+    def notes(self) -> list[str]:
+        """The size of the vocabulary."""
+        return [f"text: {len(self.words)} words in the vocabulary, {self.tokens} tokens a row."]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict(to_dict())` encodes alike."""
@@ -80,105 +291,3 @@ class TextEncoder:
     def from_dict(cls, d: dict[str, Any]) -> "TextEncoder":
         """Inverse of `to_dict`."""
         return cls(tuple(map(str, d["words"])), int(d["tokens"]))
-
-
-def load_vectors(
-    path: Path, words: Sequence[str], dim: int, report: DataReport | None = None
-) -> tuple[Float[np.ndarray, "V E"], Bool[np.ndarray, " V"]]:
-    """Vectors of `words` from a text file: `word n1 ... nE` a line (GloVe), or that after a line `count E` (fastText).
-
-    A word is looked up as it is; failing that, the file's lower-cased words count. The first of several lines for a word wins.
-
-    Args:
-      path: the file; read line by line, so its size does not matter.
-      words: V words.
-      dim: E, numbers a word.
-      report: told of malformed lines ('vectors_line'), which are skipped.
-
-    Returns:
-      vectors: float32 V x E, zero rows for words without a vector.
-      found: bool V.
-
-    Raises:
-      DataError: no such file, no usable line, or vectors of another length.
-    """
-    path = Path(path)
-    row_of = {word: i for i, word in enumerate(words)}
-    vector_VxE = np.zeros((len(words), dim), np.float32)
-    found_V, exact_V = np.zeros(len(words), bool), np.zeros(len(words), bool)
-    good = 0
-    for number, line in _lines(path, dim):
-        word, numbers = _split(line, dim)
-        if not numbers:
-            _bad_line(report, path, number, line, f"expected a word and {dim} numbers")
-            continue
-        good += 1
-        exact = word in row_of
-        row = row_of.get(word if exact else word.lower(), -1)
-        if row < 0 or exact_V[row] or (found_V[row] and not exact):
-            continue
-        try:
-            with np.errstate(over="ignore"):  # beyond float32: inf, refused below
-                parsed_E = np.array(numbers, np.float64).astype(np.float32)
-        except ValueError:
-            parsed_E = np.array([np.nan])
-        if not np.isfinite(parsed_E).all():
-            _bad_line(report, path, number, line, f"the {dim} numbers must be finite")
-            continue
-        vector_VxE[row], found_V[row], exact_V[row] = parsed_E, True, exact
-    if not good:
-        raise DataError(f"{path}: has no line with a word and {dim} numbers; is it a word vector file?")
-    return vector_VxE, found_V
-
-
-def check_vectors(path: Path, dim: int) -> None:
-    """Opens a file of word vectors and looks at its first line.
-
-    Raises:
-      DataError: no such file, or vectors of another length.
-    """
-    next(_lines(Path(path), dim), None)
-
-
-def random_vectors(words: Sequence[str], dim: int, *, seed: int, scale: float) -> Float[np.ndarray, "V E"]:
-    """float32 V x E from U(-scale, scale); a word's vector depends on the word and the seed only, so folds agree on it."""
-    out_VxE = np.empty((len(words), dim), np.float32)
-    for i, word in enumerate(words):
-        digest = hashlib.blake2b(f"{seed} {word}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        out_VxE[i] = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).uniform(-scale, scale, dim)
-    return out_VxE
-
-
-def _lines(path: Path, dim: int) -> Iterator[tuple[int, str]]:
-    """Numbered lines without the fastText header and empty lines, once the file is known to have vectors of length `dim`."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
-            for number, raw in enumerate(lines, 1):
-                line = raw.rstrip("\r\n ")
-                if number == 1:
-                    fields = line.split(" ")
-                    header = len(fields) == 2 and all(f.isdecimal() and len(f) < 12 for f in fields)
-                    found = int(fields[1]) if header else len(fields) - 1
-                    if found >= 1 and found != dim:
-                        raise DataError(
-                            f"{path}: has vectors of {found} numbers, but the model's embed_dim is {dim}; make them equal "
-                            "(model.text.embed_dim) or use another file."
-                        )
-                    if header:
-                        continue
-                if line:
-                    yield number, line
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check data.vectors.") from error
-
-
-def _split(line: str, dim: int) -> tuple[str, list[str]]:
-    """Word and its fields, from the right since a word may hold spaces; no fields where there are too few."""
-    word, *numbers = line.rsplit(" ", dim)
-    return (word, numbers) if len(numbers) == dim and word else ("", [])
-
-
-def _bad_line(report: DataReport | None, path: Path, number: int, line: str, why: str) -> None:
-    if report is not None:
-        # The report counts rows from 0 and shows them from 1, so that this shows the line's number.
-        report.add("vectors_line", file=str(path), row=number - 1, value=line[:80], action=f"line skipped: {why}")

@@ -1,23 +1,144 @@
-"""Ready-made image vectors: an .npz file aligned to the table's ids, and their standardisation on the training rows."""
+"""Ready-made vectors, such as another model's of a photo or a text: an .npz file aligned to the table's ids."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt64
 from numpy.typing import NDArray
 
+from mmjax.config_rules import below_one
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
+from mmjax.data.hashing import hash_rows
 from mmjax.errors import DataError
+from mmjax.modalities.base import Modality, PathOption, Sizes, Source, Target, Tower
+from mmjax.models.mlp import MLP
+from mmjax.registry import register_modality
+from mmjax.schema import Schema, SchemaKey
 
 _FAR = 1e6
 """Standardised values beyond this are cut, so that float32 sums stay finite; no tuning value."""
 
 
-def load_image_features(
+@register_modality("vectors")
+class Vectors(Modality):
+    """One file of vectors; `column` is its path."""
+
+    aliases = ("image_features",)
+    schema_keys = (SchemaKey("vectors", holds="value", aliases=("image_features",)),)
+    path_options = (PathOption("features", "image_features", "file (.npz) of vectors"),)
+    nominal_sizes = {"features": 255}  # Kaggle's image metadata of PetFinder
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        image_features: str = ""  # .npz with ids and features, overrides the schema's one file of vectors
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.vectors`: dense layers with ReLU and dropout."""
+
+        hidden: tuple[int, ...] = (256,)  # our reading: as the tabular tower
+        dropout: float = below_one(0.2)  # our reading
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One a file; several are named by their file without its ending."""
+        files = schema["vectors"] or ((data.image_features,) if data.image_features else ())
+        return [cls(cls.kind if len(files) == 1 else Path(f).stem, f, schema, data) for f in files]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """None: rows are found by their id."""
+        return ()
+
+    def path(self, source: Source) -> Path:
+        """Where the file lies."""
+        alone = self.data.image_features if self.name == self.kind else ""
+        return Path(alone) if alone and Path(alone).is_file() else source.root / (alone or self.column)
+
+    def lacking(self, header: Sequence[str], source: Source) -> str:
+        """Its file may be absent."""
+        del header
+        path = self.path(source)
+        return "" if path.is_file() else f"there is no file {path} of vectors (name one with --features)"
+
+    def reader(self, source: Source) -> "VectorReader":
+        """Reads the file once the ids are known."""
+        path = self.path(source)
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file of vectors; set config.data.image_features to the .npz file.")
+        return VectorReader(path, source.report)
+
+    def fit(self, columns: "VectorColumns", rows: NDArray[np.integer]) -> "VectorEncoder":
+        """Learns means and deviations."""
+        return VectorEncoder.fit(columns.vector_NxV, columns.present, rows)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "VectorEncoder":
+        """Inverse of `VectorEncoder.to_dict`."""
+        return VectorEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`vector`: standardised."""
+        return {"vector": ((sizes["features"],), np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """An MLP, as the table's."""
+        del sizes
+        module = MLP((*model.vectors.hidden, model.width), model.vectors.dropout, dtype, axis_name, parent=None)
+        return Tower(module, lambda inputs, _: (inputs["vector"], {}))
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The standardised vector."""
+        del model
+        return Target(sizes["features"], lambda inputs, _, dtype: inputs["vector"].astype(dtype))
+
+    @staticmethod
+    def describe(sizes: Sizes) -> str:
+        """Its length."""
+        return f"{sizes['features']} numbers of a vector"
+
+
+@dataclass(frozen=True)
+class VectorColumns:
+    """All rows of a file: vector_NxV, zeros where absent."""
+
+    file: str
+    vector_NxV: Float[np.ndarray, "N V"]
+    present: Bool[np.ndarray, " N"]
+
+    def part(self, rows: slice) -> "VectorColumns":
+        """Consecutive rows."""
+        return replace(self, vector_NxV=self.vector_NxV[rows], present=self.present[rows])
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Of the numbers of rows that have a vector."""
+        yield f"vectors ({self.file})", np.where(self.present, hash_rows(self.vector_NxV), np.uint64(0))
+
+
+class VectorReader:
+    """Needs no cells."""
+
+    def __init__(self, path: Path, report: DataReport):
+        self._path, self._report = path, report
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Nothing: vectors are found by id."""
+
+    def finish(self, ids: Sequence[str]) -> VectorColumns:
+        """The vectors of `ids`."""
+        return VectorColumns(self._path.name, *load_vectors(self._path, ids, self._report))
+
+
+def load_vectors(
     path: Path, ids: Sequence[str], report: DataReport
 ) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
     """Reads `ids` and `features` from an .npz file, without pickle, and puts them in the table's order.
@@ -25,8 +146,8 @@ def load_image_features(
     Args:
       path: .npz with `ids` (strings or whole numbers) and `features` (numbers, one row an id).
       ids: the table's ids.
-      report: told of table rows without a vector ('features_missing'), of vectors that are not finite ('features_broken') and
-        of ids that occur twice in the file ('features_twice'; the first counts).
+      report: told of table rows without a vector ('vectors_missing'), of vectors that are not finite ('vectors_broken') and
+        of ids that occur twice in the file ('vectors_twice'; the first counts).
 
     Returns:
       features: float32 N x V, zeros where absent.
@@ -40,7 +161,7 @@ def load_image_features(
     row_of: dict[str, int] = {}
     for row, name in enumerate(file_ids):
         if row_of.setdefault(name, row) != row:
-            report.add("features_twice", file=str(path), row=row, column="ids", value=name, action="the first vector counts")
+            report.add("vectors_twice", file=str(path), row=row, column="ids", value=name, action="the first vector counts")
     names = [str(name) for name in ids]
     at_N = np.array([row_of.get(name, -1) for name in names], np.int64)
     feature_NxV = np.zeros((len(at_N), feature_FxV.shape[1]), np.float32)
@@ -49,11 +170,11 @@ def load_image_features(
     finite_N = np.isfinite(feature_NxV).all(axis=1)
     feature_NxV[~finite_N] = 0
     for row in np.flatnonzero(~found_N):
-        action = "image features treated as absent: the file has none for this id"
-        report.add("features_missing", file=str(path), row=int(row), column="ids", value=names[row], action=action)
+        action = "vectors treated as absent: the file has none for this id"
+        report.add("vectors_missing", file=str(path), row=int(row), column="ids", value=names[row], action=action)
     for row in np.flatnonzero(~finite_N):
-        action = "image features treated as absent: a number is not finite"
-        report.add("features_broken", file=str(path), row=int(row), column="features", value=names[row], action=action)
+        action = "vectors treated as absent: a number is not finite"
+        report.add("vectors_broken", file=str(path), row=int(row), column="features", value=names[row], action=action)
     return feature_NxV, found_N & finite_N
 
 
@@ -66,7 +187,7 @@ def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
             with stored:
                 ids, features = stored["ids"], stored["features"]
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file of image features; check data.image_features or the schema.") from error
+        raise DataError(f"{path}: there is no such file of vectors; check the schema or the config.") from error
     except KeyError as error:
         raise DataError(f"{path}: has no array {error.args[0]!r}; it needs 'ids' and 'features'.") from error
     except DataError:
@@ -89,7 +210,7 @@ def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
 
 
 @dataclass(frozen=True)
-class FeatureEncoder:
+class VectorEncoder:
     """Mean 0 and standard deviation 1 over the training rows; a constant column is 0.
 
     Attributes:
@@ -103,7 +224,7 @@ class FeatureEncoder:
     @classmethod
     def fit(
         cls, feature_NxV: Float[np.ndarray, "N V"], present_N: Bool[np.ndarray, " N"], rows: NDArray[np.integer]
-    ) -> "FeatureEncoder":
+    ) -> "VectorEncoder":
         """Means over those of `rows` that have a vector; with none, every column counts as constant."""
         known = np.asarray(rows)[present_N[rows]]
         if len(known) == 0:
@@ -112,31 +233,43 @@ class FeatureEncoder:
         std_V = np.where(np.ptp(value_NxV, axis=0) > 0, value_NxV.std(axis=0), 0.0)
         return cls(tuple(value_NxV.mean(axis=0).tolist()), tuple(std_V.tolist()))
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """features: V, the length of a vector."""
+        return {"features": len(self.mean)}
+
     def transform(
-        self, feature_NxV: Float[np.ndarray, "N V"], present_N: Bool[np.ndarray, " N"], allocate: Allocate = in_memory
-    ) -> Float[np.ndarray, "N V"]:
-        """Standardised float32 N x V in what `allocate` makes, zeros where absent.
+        self, columns: VectorColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """`vector`: standardised float32 N x V in what `allocate` makes, zeros where absent.
 
         Raises:
           DataError: vectors of another length than in training.
         """
-        if feature_NxV.shape[1] != len(self.mean):
-            found, fitted = feature_NxV.shape[1], len(self.mean)
-            raise DataError(f"image features have {found} numbers a row, training had {fitted}; use the same kind of vectors.")
+        if columns is None:
+            return {"vector": np.zeros((rows, len(self.mean)), np.float32)}, np.zeros(rows, bool)
+        vector_NxV = columns.vector_NxV
+        if vector_NxV.shape[1] != len(self.mean):
+            found, fitted = vector_NxV.shape[1], len(self.mean)
+            raise DataError(f"vectors have {found} numbers a row, training had {fitted}; use the same kind of vectors.")
         std_V = np.asarray(self.std)
         scale_V = np.divide(1, std_V, out=np.zeros_like(std_V), where=std_V > 1e-30)  # below, 1 / std would overflow
-        out_NxV = allocate(feature_NxV.shape, np.float32)
+        out_NxV = allocate(vector_NxV.shape, np.float32)
         for start in range(0, len(out_NxV), CHUNK):
             part = slice(start, start + CHUNK)
-            scaled_nxV = (feature_NxV[part] - np.asarray(self.mean)) * scale_V
-            out_NxV[part] = np.where(present_N[part, None], np.clip(scaled_nxV, -_FAR, _FAR), 0)
-        return out_NxV
+            scaled_nxV = (vector_NxV[part] - np.asarray(self.mean)) * scale_V
+            out_NxV[part] = np.where(columns.present[part, None], np.clip(scaled_nxV, -_FAR, _FAR), 0)
+        return {"vector": out_NxV}, columns.present
+
+    def notes(self) -> list[str]:
+        """Nothing to say."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict(to_dict())` encodes alike."""
         return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def from_dict(cls, d: dict[str, Any]) -> "FeatureEncoder":
+    def from_dict(cls, d: dict[str, Any]) -> "VectorEncoder":
         """Inverse of `to_dict`."""
         return cls(tuple(map(float, d["mean"])), tuple(map(float, d["std"])))

@@ -1,53 +1,66 @@
 """Attention-based multi-modal classifier (paper, section 3.2, equations 8 to 11)."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT, Batch, InputSpec
 from mmjax.models.attention import SoftAttention, masked_softmax
 from mmjax.models.autoencoder import MultiModalAutoencoder
-from mmjax.models.inputs import tabular_product, tabular_vector
+from mmjax.models.inputs import inputs_of
 from mmjax.models.mlp import dense_init
+
+
+class Tower(NamedTuple):
+    """Tower of a modality.
+
+    Attributes:
+      module: unbound: its input -> v_i of m numbers.
+      read: (the modality's inputs by part, dtype) -> the module's input, and further arguments by name.
+    """
+
+    module: nn.Module
+    read: Callable[[Mapping[str, Array], Any], tuple[Array, dict[str, Any]]]
 
 
 class MultiModalClassifier(nn.Module):
     """Towers, fusion, codes, one linear layer.
 
     Attributes:
-      spec: sizes of the inputs.
+      outputs: K.
       fusion: none (one modality) | concatenate (#4, #5) | attention (#6 to #8).
-      towers: by modality, an unbound tower: vector, ids or pixels -> v_i of m numbers.
+      towers: by modality, in canonical order.
       codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `coder`) | joint (and its reconstruction).
       coder: unbound autoencoder for codes encoder and joint; its parameters lie under `autoencoder`.
       code_norm: none | rms: how h_mm stands beside the towers, see `unit_rms`.
       dtype: compute dtype; logits are float32.
     """
 
-    spec: InputSpec
+    outputs: int
     fusion: str
-    towers: dict[str, nn.Module]
+    towers: dict[str, Tower]
     codes: str
     coder: MultiModalAutoencoder | None
     code_norm: str
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, batch: Batch, *, train: bool) -> tuple[Float[Array, "B K"], dict]:
+    def __call__(self, batch: dict[str, Any], *, train: bool) -> tuple[Float[Array, "B K"], dict]:
         """Class scores.
 
         Returns:
           logits B x K, and `attention` B x M (even weights over the present modalities without attention), `v` by modality,
           `h_mm` and `reconstruction` where there are codes.
         """
-        names, present_BxM = self.spec.modalities, batch["present"]
+        present_BxM = batch["present"]
         v = {}
-        for i, name in enumerate(names):
-            tower = self.towers[name].copy(name=f"tower_{name}")
-            faster = {"product": tabular_product(batch, self.spec.onehot)} if name == TABULAR else {}
+        for i, (name, (module, read)) in enumerate(self.towers.items()):
+            x, more = read(inputs_of(batch, name), self.dtype)
             # An absent modality says nothing: its representation is zero, biases included.
-            v[name] = tower(self._input(batch, name), train=train, **faster) * present_BxM[:, i, None].astype(self.dtype)
+            v[name] = module.copy(name=f"tower_{name}")(x, train=train, **more) * present_BxM[:, i, None].astype(self.dtype)
         v_BxMxm = jnp.stack(list(v.values()), axis=1)
         if self.fusion == "attention":
             v_BxMxm, weight_BxM = SoftAttention(name="attention")(v_BxMxm, present_BxM)
@@ -59,15 +72,10 @@ class MultiModalClassifier(nn.Module):
             codes = [unit_rms(h_mm) for h_mm in codes]
         parts = [v_BxMxm.reshape(len(v_BxMxm), -1), *codes]
         h = jnp.concatenate([p.astype(self.dtype) for p in parts], axis=-1)
-        logits = nn.Dense(len(self.spec.classes), dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
+        logits = nn.Dense(self.outputs, dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
         return logits.astype(jnp.float32), out
 
-    def _input(self, batch: Batch, name: str) -> Array:
-        if name == TABULAR:
-            return tabular_vector(batch, self.spec.onehot, self.dtype)
-        return batch[{TEXT: "text", IMAGE: "image", IMAGE_FEATURES: "image_features"}[name]]
-
-    def _codes(self, batch: Batch, out: dict, *, train: bool) -> list[Array]:
+    def _codes(self, batch: dict[str, Any], out: dict, *, train: bool) -> list[Array]:
         if self.codes == "none":
             return []
         if self.codes == "batch":

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
-from mmjax.models.inputs import pixels
 from mmjax.models.mlp import dense_init
 from mmjax.ops.cpu import convolution as fast_conv
 from mmjax.ops.cpu.convolution import Maps
@@ -66,6 +65,11 @@ class DenseNet(nn.Module):
                 x = conv(int(maps.channels * self.compression), 1, name=f"transition_{block}_conv")(x)
         v = nn.Dense(self.width, dtype=self.dtype, kernel_init=dense_init, name="dense")(x.mean(axis=(1, 2)))
         return nn.relu(v)
+
+
+def pixels(image_BxHxWxC: UInt8[Array, "B H W C"], dtype: jnp.dtype) -> Float[Array, "B H W C"]:
+    """x_visual = image / 255 (paper, section 3.1)."""
+    return image_BxHxWxC.astype(dtype) / jnp.asarray(255.0, dtype)
 
 
 def dense_block(x: Array, layers: int, growth: int, conv: Callable, norm: Callable, name: str, *, train: bool) -> Maps:

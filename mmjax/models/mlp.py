@@ -5,7 +5,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mmjax.models.dropout import GlobalDropout
-from mmjax.models.inputs import DotGeneral
+from mmjax.ops.onehot import DotGeneral
 
 dense_init = nn.initializers.glorot_uniform()
 """Our reading: Keras' default for dense layers; the paper is silent."""

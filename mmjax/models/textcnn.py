@@ -6,8 +6,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from mmjax.models.dropout import GlobalDropout
-from mmjax.models.inputs import embed
 from mmjax.models.mlp import dense_init
+from mmjax.ops.text_convolution import convolve_max
 
 
 class TextCNN(nn.Module):
@@ -62,6 +62,16 @@ dense_init_conv = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 """Glorot uniform with the filter's whole receptive field as fan-in, as Keras' Conv1D."""
 
 
+PADDING, UNKNOWN = 0, 1
+"""Text ids with a meaning of their own."""
+
+
+def embed(table_VxE: Float[Array, "V E"], text_BxT: Int[Array, "B T"], dtype: jnp.dtype) -> Float[Array, "B T E"]:
+    """Word vectors; padding is exactly zero whatever the table's first row holds."""
+    vector_BxTxE = jnp.take(table_VxE, text_BxT.astype(jnp.int32), axis=0).astype(dtype)
+    return vector_BxTxE * (text_BxT != PADDING)[..., None].astype(dtype)
+
+
 def uniform(scale: float) -> nn.initializers.Initializer:
     """U(-scale, scale): Kim 2014's range for words without a pre-trained vector is 0.25."""
 
@@ -69,88 +79,3 @@ def uniform(scale: float) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -scale, scale)
 
     return init
-
-
-@jax.custom_vjp
-def convolve_max(x_BxTxE: Float[Array, "B T E"], kernels: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Maximum over time of 'VALID' convolutions of several widths, each B x F (Kim 2014, equations 2 and 4).
-
-    One matrix product with every tap of every filter, then sums of shifted slices: the same arithmetic as a convolution in the
-    shape CPUs and GPUs multiply best. Only the winning place of each filter has a gradient, so the backward pass writes the
-    gradient of the taps directly, instead of summing twelve padded copies.
-
-    Args:
-      x_BxTxE: word vectors, T at least the widest filter.
-      kernels: each w x E x F.
-    """
-    return _forward(x_BxTxE, kernels)[0]
-
-
-def _taps(kernels: tuple[Array, ...]) -> Float[Array, "E G"]:
-    return jnp.concatenate([k.transpose(1, 0, 2).reshape(k.shape[1], -1) for k in kernels], axis=1)
-
-
-def _forward(x_BxTxE: Array, kernels: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple]:
-    tap_BxTxG = x_BxTxE @ _taps(kernels)
-    maxima, places, at, tokens = [], [], 0, x_BxTxE.shape[1]
-    for kernel in kernels:
-        width, _, maps = kernel.shape
-        count = tokens - width + 1
-        slices = [tap_BxTxG[:, i : i + count, at + i * maps : at + (i + 1) * maps] for i in range(width)]
-        y_BxPxF = sum(slices[1:], slices[0])
-        maxima.append(y_BxPxF.max(axis=1))
-        places.append(y_BxPxF.argmax(axis=1).astype(jnp.int32))
-        at += width * maps
-    return tuple(maxima), (x_BxTxE, kernels, tuple(places))
-
-
-def _backward(saved: tuple, grads: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-    x_BxTxE, kernels, places = saved
-    widths = [k.shape[0] for k in kernels]
-    # Tap i of a filter that won at place p read the word at p + i.
-    at_BxG = jnp.concatenate([p + i for p, w in zip(places, widths, strict=True) for i in range(w)], axis=1)
-    grad_BxG = jnp.concatenate([g for g, w in zip(grads, widths, strict=True) for _ in range(w)], axis=1)
-    # One place of T has a gradient: a CPU skips the others; a GPU multiplies faster than it picks.
-    find = _picked_gradients if jax.default_backend() == "cpu" else _dense_gradients
-    grad_x, grad_GxE = find(x_BxTxE, _taps(kernels), at_BxG, grad_BxG)
-    grad_kernels, at = [], 0
-    for kernel in kernels:
-        width, embed_dim, maps = kernel.shape
-        part = grad_GxE[at : at + width * maps].reshape(width, maps, embed_dim)
-        grad_kernels.append(part.transpose(0, 2, 1))
-        at += width * maps
-    return grad_x, tuple(grad_kernels)
-
-
-def _dense_gradients(x_BxTxE: Array, taps_ExG: Array, at_BxG: Array, grad_BxG: Array) -> tuple[Array, Array]:
-    """Gradients of the words and of the taps as two matrix products with a gradient that is zero but for one place of T."""
-    time_T = jnp.arange(x_BxTxE.shape[1], dtype=jnp.int32)
-    grad_BxTxG = jnp.where(time_T[None, :, None] == at_BxG[:, None], grad_BxG[:, None], 0)
-    return grad_BxTxG @ taps_ExG.T, jnp.einsum("btg,bte->ge", grad_BxTxG, x_BxTxE)
-
-
-def _picked_gradients(x_BxTxE: Array, taps_ExG: Array, at_BxG: Array, grad_BxG: Array) -> tuple[Array, Array]:
-    """The same from the places that won alone, a hundredth of the arithmetic: a scatter of taps and a gather of words, by row.
-
-    Eight rows a step: one loop over the sum's numbers then reads eight words for each.
-    """
-    taps_GxE, rows = taps_ExG.T, len(x_BxTxE)
-    some = max(n for n in range(1, 9) if rows % n == 0)
-
-    def scatter(_: None, row: tuple[Array, Array]) -> tuple[None, Array]:
-        at_G, grad_G = row
-        zero_TxE = jnp.zeros(x_BxTxE.shape[1:], x_BxTxE.dtype)
-        return None, zero_TxE.at[at_G].add(taps_GxE * grad_G[:, None], mode="promise_in_bounds")
-
-    def gather(grad_GxE: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        for x_TxE, at_G, grad_G in zip(*part, strict=True):
-            grad_GxE += x_TxE.at[at_G].get(mode="promise_in_bounds") * grad_G[:, None]
-        return grad_GxE, None
-
-    _, grad_x = jax.lax.scan(scatter, None, (at_BxG, grad_BxG))
-    parts = jax.tree.map(lambda v: v.reshape(rows // some, some, *v.shape[1:]), (x_BxTxE, at_BxG, grad_BxG))
-    grad_GxE, _ = jax.lax.scan(gather, jnp.zeros_like(taps_GxE), parts)
-    return grad_x, grad_GxE
-
-
-convolve_max.defvjp(_forward, _backward)

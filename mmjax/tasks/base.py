@@ -1,20 +1,28 @@
-"""The two things that are trained: the autoencoder (paper, section 3.1) and the classifier (section 3.2)."""
+"""What is trained: a module with its loss, its metrics, the value early stopping looks at, and what is kept of a row."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from mmjax.batch import Batch, InputSpec
+from mmjax import registry
 from mmjax.config import Settings
-from mmjax.models.build import build_autoencoder, build_classifier
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.dataset import Dataset
+from mmjax.modalities.base import Batch, InputSpec
 from mmjax.ops import prng
+from mmjax.schema import Schema
 from mmjax.shapes import blank_batch
-from mmjax.tasks import losses
+
+Term = tuple[Float[Array, ""], Float[Array, ""]]
+"""Sum and count, so that a mean over several devices or batches is exact, never an average of averages."""
 
 
 class WeightedTerm(NamedTuple):
@@ -25,44 +33,97 @@ class WeightedTerm(NamedTuple):
     count: Float[Array, ""]
 
 
-@dataclass(frozen=True)
-class Task:
-    """A module with its loss, its metrics and the value early stopping looks at.
+@dataclass(frozen=True, eq=False)
+class Task(ABC):
+    """One task; a class registers itself (`@register_task("regression")`).
+
+    An object is static to jit, which knows it by identity.
 
     Attributes:
-      name: "autoencoder" or "classifier"; also the folder of its checkpoints.
-      module: linen module, built for `spec`.
       settings: the run's settings.
       spec: sizes, padded to the largest fold.
+      module: linen module, built for `spec`.
+      name: of the class: folder of its fold parameters, phase in the log, `config.task`.
+      stream: number of its random stream: batches' order and initial values are functions of (seed, fold, stream).
+      needs_label: a table without labels cannot train it.
+      primary: the metric people compare first.
+      percent: metrics shown in percent.
+      titles: of metrics, for people.
     """
 
-    name: str
-    module: nn.Module
     settings: Settings
     spec: InputSpec
+    module: nn.Module
 
-    # Settings hold a dict, so equality and hash are the object's: a Task is static to jit.
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
+    name: ClassVar[str] = ""
+    stream: ClassVar[int] = 0
+    needs_label: ClassVar[bool] = False
+    primary: ClassVar[str] = ""
+    percent: ClassVar[tuple[str, ...]] = ()
+    titles: ClassVar[dict[str, str]] = {}
+
+    # -- what a run does
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Refuses settings that do not fit.
+
+        Raises:
+          ConfigError: names the setting and what to do.
+        """
+
+    @classmethod
+    def phases(cls, settings: Settings) -> tuple[str, ...]:
+        """Tasks that a run trains one after the other, this one last; a task may read the codes of the one before."""
+        del settings
+        return (cls.name,)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: Settings, spec: InputSpec, axis_name: str | None) -> nn.Module:
+        """The module; `axis_name` is a device axis that a batch is sharded over, or None."""
 
     @property
     def max_epochs(self) -> int:
         """Epochs after which training ends anyway."""
-        train = self.settings.train
-        return train.autoencoder_max_epochs if self.name == "autoencoder" else train.max_epochs
+        return self.settings.train.max_epochs
 
     @property
     def patience(self) -> int:
         """Epochs without improvement after which training ends."""
-        train = self.settings.train
-        return train.autoencoder_patience if self.name == "autoencoder" else train.patience
+        return self.settings.train.patience
+
+    @property
+    def learning_rate(self) -> float:
+        """Before schedule and warm-up."""
+        return self.settings.optim.learning_rate
+
+    @property
+    def refits(self) -> bool:
+        """Whether it is trained again on all training rows, for the epochs that early stopping found."""
+        return False
 
     @property
     def code_width(self) -> int:
-        """Length of h_mm that comes with the batch: M k for a classifier on a frozen autoencoder, else 0."""
-        auto = self.settings.model.autoencoder
-        frozen = self.name == "classifier" and auto.kind != "none" and auto.mode == "frozen"
-        return len(self.spec.modalities) * auto.code if frozen else 0
+        """Length of h_mm that comes with the batch, from the phase before; 0: none."""
+        return 0
+
+    @property
+    def convolves(self) -> bool:
+        """Whether its activations outgrow a CPU's caches in large batches."""
+        return False
+
+    @property
+    def scans(self) -> bool:
+        """Whether XLA's CPU backend computes its steps in a loop as fast as one by one."""
+        return True
+
+    @property
+    def dense(self) -> bool:
+        """Whether no modality of its brings large matrices: folds may then share one batched program."""
+        return not any(modality.convolves for _, modality, _ in self.spec.each())
+
+    # -- what its module computes
 
     @cached_property
     def variables(self) -> tuple[Any, Any]:
@@ -74,91 +135,113 @@ class Task:
         variables = self.module.init({"params": key, "dropout": key}, batch, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def losses(
-        self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
-    ) -> tuple[dict[str, WeightedTerm], dict[str, Array], Any]:
-        """Loss terms, sums of metrics and new BatchNorm statistics.
-
-        Args:
-          params: the module's parameters.
-          batch_stats: BatchNorm's running statistics.
-          batch: see mmjax/batch.py.
-          key: dropout's key when training; None evaluates.
-        """
-        out, batch_stats = self._apply(params, batch_stats, batch, key)
-        if self.name == "autoencoder":
-            terms = self._reconstruction_terms(out, batch["weight"], 1.0)
-            return terms, _sums(terms), batch_stats
-        logits_BxK, extra = out
-        # Training alone knows class weights and smoothing: validation reports the plain log loss.
-        smoothing = self.settings.optim.label_smoothing if key is not None else 0.0
-        class_weight_K = batch["class_weight"] if key is not None else jnp.ones(logits_BxK.shape[-1])
-        entropy = losses.cross_entropy(logits_BxK, batch["label"], batch["weight"], class_weight_K, smoothing)
-        terms = {"loss": WeightedTerm(1.0, *entropy)}
-        if "reconstruction" in extra:
-            joint = self.settings.model.autoencoder.joint_weight
-            terms |= self._reconstruction_terms(extra["reconstruction"], batch["weight"], joint)
-        sums = _sums(terms)
-        sums["accuracy"], sums["accuracy_count"] = losses.correct(logits_BxK, batch["label"], batch["weight"])
-        return terms, sums, batch_stats
-
-    def outputs(self, params: Any, batch_stats: Any, batch: Batch) -> dict[str, Array]:
-        """What is kept of a row: `logits` and `attention`, or `h_mm` and each modality's `error`/`count` per row."""
-        out, _ = self._apply(params, batch_stats, batch, None)
-        if self.name == "classifier":
-            return {"logits": out[0], "attention": out[1]["attention"]}
-        rows = {"h_mm": out["h_mm"]}
-        for name, prediction_BxD in out["prediction"].items():
-            weight_BxD = jnp.broadcast_to(out["target_weight"][name], prediction_BxD.shape)
-            rows[f"error_{name}"] = jnp.sum(weight_BxD * (prediction_BxD - out["target"][name]) ** 2, axis=1)
-            rows[f"count_{name}"] = jnp.sum(weight_BxD, axis=1)
-        return rows
-
-    def encode(self, params: Any, batch: Batch) -> Array:
-        """h_mm of a batch, B x Mk (autoencoder only)."""
-        return self.module.apply({"params": params}, batch, method="encode")  # type: ignore[return-value]
-
-    def monitored(self, sums: dict[str, Array]) -> Array:
-        """The value early stopping maximises, from validation sums."""
-        if self.name == "autoencoder":
-            weights = self.settings.model.autoencoder.weights
-            return -jnp.asarray(sum(weights.get(m, 1.0) * _mean(sums, m) for m in self.spec.modalities))
-        if self.settings.train.monitor == "loss":
-            return -_mean(sums, "loss")
-        # Accuracy on few rows ties often: the log loss, scaled to stay below one row's worth, breaks ties.
-        return _mean(sums, "accuracy") - 1e-6 * jnp.minimum(_mean(sums, "loss"), 100.0)
-
-    def _apply(self, params: Any, batch_stats: Any, batch: Batch, key: Array | None) -> tuple[Any, Any]:
+    def apply(self, params: Any, batch_stats: Any, batch: Batch, key: Array | None) -> tuple[Any, Any]:
+        """The module's output and its new BatchNorm statistics; a key is dropout's when training, None evaluates."""
         variables = {"params": params, **({"batch_stats": batch_stats} if batch_stats else {})}
         if key is None:
             return self.module.apply(variables, batch, train=False), batch_stats
         out, updated = self.module.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=["batch_stats"])  # type: ignore[misc]
         return out, updated.get("batch_stats", batch_stats)
 
-    def _reconstruction_terms(self, out: Any, weight_B: Array, scale: float) -> dict[str, WeightedTerm]:
-        weights = self.settings.model.autoencoder.weights
-        terms = losses.reconstruction(out, weight_B)
-        return {m: WeightedTerm(scale * weights.get(m, 1.0), *t) for m, t in terms.items()}
+    @abstractmethod
+    def losses(
+        self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
+    ) -> tuple[dict[str, WeightedTerm], dict[str, Array], Any]:
+        """Loss terms, sums of metrics (`x` and `x_count`) and new BatchNorm statistics.
+
+        Args:
+          params: the module's parameters.
+          batch_stats: BatchNorm's running statistics.
+          batch: see mmjax/modalities/base.py.
+          key: dropout's key when training; None evaluates.
+        """
+
+    @abstractmethod
+    def outputs(self, params: Any, batch_stats: Any, batch: Batch) -> dict[str, Array]:
+        """What is kept of each row."""
+
+    @abstractmethod
+    def monitored(self, sums: dict[str, Array]) -> Array:
+        """The value early stopping maximises, from validation sums."""
+
+    # -- what its labels and results are
+
+    @classmethod
+    def read_labels(
+        cls,
+        labels: Sequence[str],
+        schema: Schema,
+        path: str,
+        report: DataReport,
+        *,
+        classes: tuple[str, ...] | None = None,
+        required: bool = True,
+    ) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
+        """The label column as numbers, -1 where there is none, and class names.
+
+        Args:
+          labels: cells.
+          schema: which column is what.
+          path: the table's, for messages.
+          report: told of labels that are missing or unknown.
+          classes: those of a trained model; None: the schema's, or all found.
+          required: there must be something to learn.
+        """
+        del schema, path, report, classes, required
+        return np.full(len(labels), -1, np.int32), ()
+
+    @classmethod
+    def stratify_by(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
+        """A number a row whose shares are alike in all folds; -1 keeps a row out of them."""
+        return np.zeros(len(dataset), np.int32)
+
+    def fold_constants(self, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of a fold without a row axis."""
+        del label_N, train_rows
+        return {"class_weight": np.ones(len(self.spec.classes), np.float32)}
+
+    @abstractmethod
+    def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Of rows' `outputs`, each row counted once.
+
+        Raises:
+          DataError: nothing can be scored.
+          NonFiniteError: the model did not train.
+        """
+
+    @abstractmethod
+    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+        """Columns of predictions.csv after id and fold."""
+
+    @classmethod
+    def summary(cls, dataset: Dataset, fold_N: np.ndarray, done: Sequence[int]) -> dict[str, float]:
+        """What summary.json says besides metrics: what needs no model, and the best possible where it is known."""
+        del dataset, fold_N, done
+        return {}
 
 
 def make_task(name: str, settings: Settings, spec: InputSpec, axis_name: str | None = None) -> Task:
-    """The task's module, built for `spec`.
-
-    Args:
-      name: "autoencoder" or "classifier".
-      settings: the run's settings.
-      spec: sizes of the inputs.
-      axis_name: device axis BatchNorm averages over, or None.
-    """
-    build = build_autoencoder if name == "autoencoder" else build_classifier
-    module = build(settings.model, spec, dtype=settings.train.dtype, axis_name=axis_name)
-    return Task(name, module, settings, spec)
+    """A task with its module, built for `spec`."""
+    cls = registry.tasks()[name]
+    return cls(settings, spec, cls.build(settings, spec, axis_name))
 
 
-def _sums(terms: dict[str, WeightedTerm]) -> dict[str, Array]:
+def phases(settings: Settings) -> tuple[str, ...]:
+    """Names of the tasks of a run, in order."""
+    return registry.tasks()[settings.task].phases(settings)
+
+
+def sums_of(terms: dict[str, WeightedTerm]) -> dict[str, Array]:
+    """Sums and counts of loss terms, for the log."""
     sums = {name: jax.lax.stop_gradient(t.sum) for name, t in terms.items()}
     return sums | {f"{name}_count": t.count for name, t in terms.items()}
 
 
-def _mean(sums: dict[str, Array], name: str) -> Array:
+def mean_of(sums: dict[str, Array], name: str) -> Array:
+    """A metric from its sum and count."""
     return sums[name] / jnp.maximum(sums[f"{name}_count"], 1e-12)
+
+
+def digits(value_N: np.ndarray) -> list[str]:
+    """Nine significant digits, a float32's; pandas' `float_format` takes six times as long."""
+    return [f"{value:.9g}" for value in value_N.tolist()]

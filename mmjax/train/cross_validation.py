@@ -73,4 +73,4 @@ def _finish_fold(run: Run, name: str, fold: FoldRows, module: Module) -> None:
     """Predicts the held-out fold and writes it; done.json is written last."""
     codes = frozen_codes(run, [fold]) if name == "classifier" else []
     out = sweep_fold(run, name, fold, module, fold.test_rows, codes[0] if codes else None)
-    write_fold(run.workdir.path, run.settings, run.dataset, fold, out, module[2])
+    write_fold(run.workdir.path, run.task(name), run.dataset, fold, out, module[2])

@@ -14,18 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.batch import IMAGE, InputSpec
 from mmjax.config import Settings
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
+from mmjax import registry
+from mmjax.modalities.base import InputSpec, modality_class
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch
+from mmjax.shapes import blank_batch, shared_arrays
 from mmjax.tasks.base import Task
 from mmjax.train.step import Rows
-
-SHARED = (IMAGE, "image_features_raw", "present", "label")
-"""Arrays no encoder touches, the same in every fold; features are standardised by fold and so are not among them."""
-
 
 _INIT = np.uint32(2**32 - 1)
 """What a phase's key is folded with for its initial values; dropout folds it with the step."""
@@ -54,35 +50,7 @@ class FoldRows:
     constant: dict[str, np.ndarray]
 
 
-def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
-    """The sizes that hold every fold."""
-    return replace(specs[0], onehot=max(s.onehot for s in specs), vocabulary=max(s.vocabulary for s in specs))
-
-
-def constants(
-    settings: Settings, spec: InputSpec, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Class weights (K) and, where there is a table, which of the D padded columns are real.
-
-    Args:
-      settings: `optim.class_weights` none or balanced (N / (K n_k), scikit-learn's meaning).
-      spec: padded sizes.
-      own: the fold's own sizes.
-      label_N: class index of every row.
-      train_rows: rows that are trained on.
-    """
-    classes = len(spec.classes)
-    weight_K = np.ones(classes, np.float32)
-    if settings.optim.class_weights == "balanced":
-        counts_K = np.bincount(label_N[train_rows], minlength=classes)
-        weight_K = np.where(counts_K > 0, len(train_rows) / (classes * np.maximum(counts_K, 1)), 0.0).astype(np.float32)
-    constant = {"class_weight": weight_K}
-    if spec.tabular:
-        constant["tabular_column_weight"] = (np.arange(spec.tabular) < own.tabular).astype(np.float32)
-    return constant
-
-
-def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()) -> Rows:
+def stack_rows(spec: InputSpec, folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()) -> Rows:
     """Rows of a group of folds with a leading fold axis; the last fold fills up to `width`.
 
     Args:
@@ -95,8 +63,9 @@ def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: 
     constant = {k: np.stack([f.constant[k] for f in padded]) for k in folds[0].constant}
     if not resident:
         return Rows(shared={}, fold={}, constant=constant)
-    shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in SHARED}
-    fold = {k: _stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in SHARED}
+    same = shared_arrays(spec)
+    shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in same}
+    fold = {k: _stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in same}
     if len(codes):
         fold["codes"] = _stack([codes[min(i, len(folds) - 1)] for i in range(width)])
     return Rows(shared=shared, fold=fold, constant=constant)
@@ -108,7 +77,7 @@ def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:
     """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and phase alone."""
-    seed = [settings.train.seed, fold, name == "classifier"]
+    seed = [settings.train.seed, fold, registry.tasks()[name].stream]
     return np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2, np.uint32)  # spawned: not the loader's
 
 
@@ -122,8 +91,8 @@ def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[
     """
     settings = task.settings
     params, batch_stats = initialiser(task)(phase_key(settings, fold.number, task.name))
-    for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
-        params = with_vectors(settings, fold, params, path)
+    for path, values in start_values(settings, fold).items():
+        params = with_values(params, path, values)
     if pretrained is not None and "autoencoder" in params:
         params = params | {"autoencoder": pretrained}
     return params, batch_stats
@@ -141,32 +110,24 @@ def initialiser(task: Task) -> Callable:
     return jax.jit(initialise)
 
 
-def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
-    """Puts pre-trained word vectors into the embedding table at `path`, if config and model have one."""
-    text = settings.model.text
-    if not settings.data.vectors or not _has(params, path):
-        return params
-    table_VxE = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
-    assert table_VxE is not None
-    missing = fold_rows(params, path) - len(table_VxE)
-    return _replace(params, path, jnp.asarray(np.pad(table_VxE, ((0, missing), (0, 0)))))
+def start_values(settings: Settings, fold: FoldRows) -> dict[tuple[str, ...], np.ndarray]:
+    """Start values that are not drawn, by the paths a module may have them at (word vectors, for one)."""
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    for name, encoder in fold.encoders.encoders.items():
+        values = modality_class(fold.encoders.kinds[name]).initial_values(encoder, settings)
+        for key, value in values.items():
+            part, _, parameter = key.partition("/")
+            paths = [(f"tower_{name}", parameter)] if part == "tower" else [(f"{name}_{parameter}",)]
+            found |= dict.fromkeys(paths if part == "tower" else [*paths, ("autoencoder", *paths[0])], value)
+    return found
 
 
-def fold_rows(params: Any, path: tuple[str, ...]) -> int:
-    """Rows of the table at `path`: the largest fold's vocabulary."""
-    for name in path:
-        params = params[name]
-    return len(params)
-
-
-def _has(params: Any, path: tuple[str, ...]) -> bool:
-    for name in path:
-        if name not in params:
-            return False
-        params = params[name]
-    return True
-
-
-def _replace(params: Any, path: tuple[str, ...], leaf: jax.Array) -> Any:
+def with_values(params: Any, path: tuple[str, ...], value: np.ndarray) -> Any:
+    """Puts values into the parameter at `path`, if there is one; its rows beyond them (the largest fold's) become zeros."""
     head, *rest = path
-    return params | {head: _replace(params[head], tuple(rest), leaf) if rest else leaf}
+    if head not in params:
+        return params
+    if rest:
+        return params | {head: with_values(params[head], tuple(rest), value)}
+    missing = len(params[head]) - len(value)
+    return params | {head: jnp.asarray(np.pad(value, ((0, missing), *([(0, 0)] * (value.ndim - 1)))))}

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mmjax.batch import TABULAR
 from mmjax.errors import WorkdirError
 from mmjax.io import checkpoint
 from mmjax.io.metrics_log import Progress
@@ -141,13 +140,9 @@ def rule_of(task: Task, *, folds: int, train_rows: int, rows: int) -> Plan:
     """
     batch = task.settings.train.batch_size
     one_row = tree_bytes(blank_rows(task.spec, 1, task.code_width))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(task.variables[0]))
-    # All layers of a table's task are dense, so this is what tracing would find, for as long as the table takes to encode.
-    dense = task.spec.modalities == (TABULAR,)
-    cost = StepCost(6.0 * batch * parameters, 0) if dense else step_cost(task, batch)
+    cost = step_cost(task, batch)
     return make_plan(
-        task.settings,
-        phase=task.name,
+        task,
         folds=folds,
         steps_per_epoch=max(1, train_rows // batch),
         step_flops=cost.flops,
@@ -172,7 +167,7 @@ def _train_group(
     numbers = tuple(f.number for f in group)
     programs = executor.once(task, lambda: make_programs(task, executor))
     codes = frozen_codes(run, group) if name == "classifier" else []
-    rows = folds.stack_rows(group, resident=plan.resident, width=executor.width, codes=codes)
+    rows = folds.stack_rows(task.spec, group, resident=plan.resident, width=executor.width, codes=codes)
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
     host = None if plan.resident else group[0].arrays | ({"codes": codes[0]} if codes else {})
     phase = Phase(

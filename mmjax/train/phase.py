@@ -83,7 +83,7 @@ class Phase:
         """
         number = self.folds[min(fold, len(self.folds) - 1)]
         train = self.settings.train
-        seed = int(np.random.SeedSequence([train.seed, number, self.task.name == "classifier"]).generate_state(1, np.uint64)[0])
+        seed = int(np.random.SeedSequence([train.seed, number, self.task.stream]).generate_state(1, np.uint64)[0])
         return DispatchSource(
             self.train_rows[fold],
             batch_size=self.batch_size,

@@ -8,24 +8,25 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mmjax.batch import IMAGE, TEXT, InputSpec
+from mmjax.modalities.base import InputSpec
 from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.loader import evaluation_batch_size
-from mmjax.data.splits import inner_split, load_folds, make_folds, report_folds, save_folds
-from mmjax.datasets.dataset import Dataset, cache_dir, open_dataset
+from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax import registry
+from mmjax.datasets.dataset import Dataset, open_dataset
+from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax.datasets.fingerprint import DataDigest
+from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.errors import DataError
 from mmjax.io import checkpoint
 from mmjax.io.metrics_log import MetricsLog, Progress
 from mmjax.io.processes import is_primary
 from mmjax.io.workdir import Workdir, atomic_write_json, environment
-from mmjax.modalities.text import check_vectors
 from mmjax.schema import Schema
-from mmjax.shapes import blank_rows, tree_bytes
-from mmjax.tasks.base import Task, make_task
+from mmjax.shapes import blank_rows, modality_constants, shared_arrays, tree_bytes
+from mmjax.tasks.base import Task, make_task, phases
 from mmjax.train import fold_data as folds
 from mmjax.train.execution.compile import Ahead
 from mmjax.train.execution.parallel import Executor
@@ -79,12 +80,7 @@ class Run:
         return self.workdir.path / f"fold_{fold}" / task
 
 
-def task_names(settings: Settings) -> tuple[str, ...]:
-    """The phases of a run, in order."""
-    if settings.task == "autoencoder":
-        return ("autoencoder",)
-    auto = settings.model.autoencoder
-    return ("autoencoder", "classifier") if auto.kind != "none" and auto.mode != "joint" else ("classifier",)
+task_names = phases
 
 
 def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
@@ -93,7 +89,8 @@ def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
     The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
     of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
     """
-    convolutions = name == "classifier" and {TEXT, IMAGE} & set(settings.model.modalities)
+    kinds = registry.modalities()
+    convolutions = registry.tasks()[name].stream and any(m not in kinds or kinds[m].convolves for m in settings.model.modalities)
     rule = _CACHED if convolutions and jax.default_backend() == "cpu" else _EVALUATED
     return evaluation_batch_size(rows, settings.train.eval_batch_size or rule)
 
@@ -110,25 +107,25 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
       MmjaxError: bad data, or a work folder of another config or other data.
     """
     report = DataReport(strict=settings.data.strict)
-    needs_label = settings.task == "classifier"
+    task = registry.tasks()[settings.task]
     dataset = open_dataset(
         settings.data,
         settings.model.modalities,
         group=settings.cv.group,
-        require_label=needs_label,
+        task=settings.task,
         report=report,
         progress=partial(Progress(say).reach, "reading photos"),
-        say=say,
+        log=say,
     )
     workdir.compare(settings, dataset.schema.dumps())
     fold_file = workdir.path / FOLDS
-    label_N, path = np.where(dataset.usable, dataset.label if needs_label else 0, -1), str(dataset.table.path)
+    label_N, path = np.where(dataset.usable, task.stratify_by(dataset), -1), str(dataset.table.path)
     if fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
-        if before := DataDigest.load(workdir.path / DIGEST):  # an older version wrote none
-            DataDigest.of(dataset, settings).check(before, dataset, workdir.path)
+        if before := DataFingerprint.load(workdir.path / DIGEST):  # an older version wrote none
+            DataFingerprint.of(dataset, settings).check(before, dataset, workdir.path)
     else:
-        group_N = dataset.group if settings.cv.group else None
+        group_N = dataset.table.group_N if settings.cv.group else None
         fold_N = make_folds(
             label_N,
             folds=settings.cv.folds,
@@ -137,7 +134,7 @@ def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], 
             path=path,
         )
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
-    report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.table.classes if needs_label else ())
+    report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     for line in report.summary_lines():
         say(line)
     fingerprint = run_fingerprint(settings, dataset.schema)
@@ -163,14 +160,14 @@ def record(run: Run) -> None:
     if run.spec is not None:
         atomic_write_json(folder / SPEC, asdict(run.spec))
     if is_primary() and not (folder / FOLDS).exists():
-        DataDigest.of(run.dataset, run.settings).save(folder / DIGEST)  # first, since folds.csv says that it is there
+        DataFingerprint.of(run.dataset, run.settings).save(folder / DIGEST)  # first, since folds.csv says that it is there
         save_folds(folder / FOLDS, run.dataset.table.ids, run.fold_N)
 
 
 def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     """Fits every fold's encoders and keeps the chosen folds, not yet encoded; from here on the padded sizes are known."""
     dataset, settings = run.dataset, run.settings
-    label_N = dataset.label if settings.task == "classifier" else np.zeros(len(run.fold_N), np.int32)
+    label_N = registry.tasks()[settings.task].stratify_by(dataset)
     encoders, splits = [], []
     for number in range(settings.cv.folds):
         rows = np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number))
@@ -181,17 +178,18 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
                 "use fewer folds."
             )
         # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
-        encoders.append(FoldEncoders.fit(dataset, rows, settings))
-        group_N = dataset.group if settings.cv.group else None
+        encoders.append(FoldEncoders.fit(dataset, rows))
+        group_N = dataset.table.group_N if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
-    if settings.data.vectors and encoders[0].text is not None:  # they are read once training begins
-        check_vectors(Path(settings.data.vectors), settings.model.text.embed_dim)
+    for modality in dataset.modalities:
+        modality.check_settings(settings)
     run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
-    run.spec = folds.padded_spec([e.spec for e in encoders])
+    run.spec = encoders[0].spec.padded([e.spec for e in encoders])
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
-        constant = folds.constants(settings, run.spec, fitted.spec, label_N, train)
+        last = run.task(phases(settings)[-1])
+        constant = modality_constants(run.spec, fitted.spec) | last.fold_constants(dataset.label, train)
         run.folds.append(FoldRows(number, fitted, {}, train, valid, test, constant))
 
 
@@ -201,7 +199,7 @@ def encode_folds(run: Run) -> None:
     What all folds' rows need beyond a share of the memory lies in files that are mapped: training reads them where they are.
     """
     assert run.spec is not None
-    own = {k: v for k, v in blank_rows(run.spec, 1).items() if k not in folds.SHARED}
+    own = {k: v for k, v in blank_rows(run.spec, 1).items() if k not in shared_arrays(run.spec)}
     needed = len(run.folds) * len(run.fold_N) * tree_bytes(own)
     if needed > _RESIDENT * host_memory():
         folder = cache_dir(run.settings.data) / "tables"

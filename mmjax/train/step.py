@@ -9,7 +9,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from mmjax.batch import Batch
+from mmjax.modalities.base import Batch
 from mmjax.config import Settings
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
@@ -106,8 +106,7 @@ def _train_step(
     alive = active & ~state.done & (state.halted_step < 0)
     apply = alive & finite
 
-    base = settings.optim.autoencoder_learning_rate if task.name == "autoencoder" else settings.optim.learning_rate
-    rate = learning_rate(settings.optim, base, state.step, state.total_steps)
+    rate = learning_rate(settings.optim, task.learning_rate, state.step, state.total_steps)
 
     def updated(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
         updates, opt_state = optimizer.update(grads, opt_state, params)

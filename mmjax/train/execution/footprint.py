@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.stages import Lowered
 
-from mmjax.batch import InputSpec
+from mmjax.modalities.base import InputSpec
 from mmjax.config import Settings
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.tasks.base import Task, make_task

@@ -15,8 +15,8 @@ from typing import Any
 
 import jax
 
-from mmjax.batch import IMAGE, TEXT
 from mmjax.config import Settings
+from mmjax.tasks.base import Task
 from mmjax.data.arrays import host_memory
 from mmjax.errors import ConfigError
 from mmjax.train.execution.concurrent_folds import cores
@@ -72,9 +72,8 @@ class _Memory:
 
 
 def make_plan(
-    settings: Settings,
+    task: Task,
     *,
-    phase: str,
     folds: int,
     steps_per_epoch: int,
     step_flops: float,
@@ -88,7 +87,7 @@ def make_plan(
     Args:
       settings: `train.fold_parallel`, `placement`, `resident`, `steps_per_dispatch` and `devices` override it; what of them
         cannot be obeyed is said in `why`.
-      phase: "autoencoder" or "classifier".
+      task: what is trained.
       folds: unfinished folds.
       steps_per_epoch: of the largest fold.
       step_flops: floating-point operations of one fold's training step.
@@ -100,7 +99,8 @@ def make_plan(
     Raises:
       ConfigError: more devices than there are, or `placement=batch` with a batch that they do not divide.
     """
-    train, modalities = settings.train, settings.model.modalities
+    settings, phase = task.settings, task.name
+    train = settings.train
     devices = train.devices or jax.device_count()
     if devices > jax.device_count():
         raise ConfigError(
@@ -112,7 +112,7 @@ def make_plan(
     # grouped one and loses, and a fold with large matrices (text or pixel autoencoders) is already at the memory's speed.
     # On a CPU threads win (docs/RESULTS.md, Speed): nothing waits for the slowest part of a small operation.
     on_cpu, small = jax.default_backend() == "cpu", state_bytes < 64 << 20
-    dense = not ({TEXT, IMAGE} & set(modalities))
+    dense = task.dense
     vectorise = train.fold_parallel == "vmap" or (train.fold_parallel == "auto" and dense and small and not on_cpu)
     memory = _Memory(row_bytes, state_bytes, scratch_bytes, _device_bytes())
 
@@ -129,7 +129,7 @@ def make_plan(
     elif vectorise and folds > 1 and resident(folds):
         placement, together, why = "vmap", folds, f"{folds} folds in one batched program"
     elif train.fold_parallel == "threads" or (
-        train.fold_parallel == "auto" and on_cpu and cores() > 1 and (small or phase == "classifier")
+        train.fold_parallel == "auto" and on_cpu and cores() > 1 and (small or task.stream)
     ):
         # More threads than cores, if memory holds them: five folds on two cores take two and a half turns instead of three.
         most = int(0.5 * memory.room // max(state_bytes + scratch_bytes + row_bytes * lies, 1))
@@ -143,8 +143,7 @@ def make_plan(
     steps = train.steps_per_dispatch or _steps(steps_per_epoch, step_flops * together, 0 if lies else batch_bytes)
     # XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
     # slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
-    convolutions = phase == "classifier" and IMAGE in modalities
-    looped = not (on_cpu and convolutions)
+    looped = not on_cpu or task.scans
     where = "rows on the device" if lies else "rows on the host, prefetched"
     how = f"{steps} steps a dispatch" if looped else f"{steps} steps a dispatch, one by one"
     said = "; ".join(

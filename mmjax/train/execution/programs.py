@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.stages import Lowered
 
-from mmjax.shapes import blank_constants, blank_rows, placed
+from mmjax.shapes import blank_constants, blank_rows, placed, shared_arrays
 from mmjax.tasks.base import Task
 from mmjax.train import fold_data as folds
 from mmjax.train import state
@@ -94,8 +94,8 @@ class Arguments:
         task = self.task
         rows = blank_rows(task.spec, self.rows, task.code_width) if self.executor.plan.resident else {}
         return Rows(
-            shared=self._placed({k: v for k, v in rows.items() if k in folds.SHARED}, by_fold=False),
-            fold=self._by_fold({k: v for k, v in rows.items() if k not in folds.SHARED}),
+            shared=self._placed({k: v for k, v in rows.items() if k in shared_arrays(task.spec)}, by_fold=False),
+            fold=self._by_fold({k: v for k, v in rows.items() if k not in shared_arrays(task.spec)}),
             constant=self._by_fold(blank_constants(task.spec)),
         )
 

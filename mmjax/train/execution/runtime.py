@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from mmjax.batch import IMAGE, TEXT
+from mmjax import registry
 from mmjax.config import Settings
 
 _MALLOPT = {-1: -1, -2: 256 << 20, -4: 0, -8: 1}
@@ -62,25 +62,15 @@ def worth_keeping(*runs: Settings) -> bool:
     Large photos lose: other arrays come to lie in the hole that the scratch memory of a step leaves, and the next step takes
     new memory: far more in all, and more time at 512 px (docs/RESULTS.md, Larger photos).
     """
-    wanted = any({TEXT, IMAGE} & set(run.model.modalities) for run in runs)
+    kinds = registry.modalities()
+    wanted = any(m in kinds and kinds[m].convolves for run in runs for m in run.model.modalities)
     return wanted and all(photo_scratch_bytes(run) <= _KEPT_BYTES for run in runs)
 
 
 def photo_scratch_bytes(run: Settings) -> int:
-    """About what the image tower keeps of a batch for its way back: `cost.step_cost`, before there is anything to trace.
-
-    Of each map at each place the normalised value, and of a dense layer's bottleneck and new maps (9 growth in all) each step;
-    eight bytes a value, since its normalisation and ReLU keep something, too.
-    """
-    if IMAGE not in run.model.modalities:
-        return 0
-    image, places = run.model.image, (run.data.image_size // 4) ** 2
-    maps = image.stem
-    values = 8 * places * maps  # the stem's output, before it is pooled, has four times the places; twice
-    for layers in image.layers:
-        values += places * sum(maps + (layer + 9) * image.growth for layer in range(layers))
-        maps, places = int((maps + layers * image.growth) * image.compression), places // 4
-    return 8 * run.train.batch_size * values
+    """About what towers keep of a batch for their way back: `cost.step_cost`, before there is anything to trace."""
+    chosen = [cls for kind, cls in registry.modalities().items() if kind in run.model.modalities]
+    return sum(cls.scratch_bytes(run.data, run.model, run.train.batch_size) for cls in chosen)
 
 
 def say(line: str) -> None:

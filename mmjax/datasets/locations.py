@@ -1,0 +1,79 @@
+"""Data sets by name: where their tables, schemas and other files lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_dir
+
+from mmjax.datasets import synthetic
+from mmjax.errors import ConfigError, DataError
+from mmjax.schema import Schema
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "configs" / "schemas"
+"""Schema files that ship with the project."""
+_SHIPPED = {"petfinder": "petfinder.toml", "fashion": "fashion.toml"}
+_TABLES = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.csv",)}
+
+
+@dataclass(frozen=True)
+class Files:
+    """A table's path, its schema, and the folder that other paths are relative to."""
+
+    table: Path
+    schema: Schema
+    root: Path
+
+
+def cache_dir(data: Any) -> Path:
+    """Folder of photo stores, spilled tables and synthetic data."""
+    return Path(data.cache) if data.cache else Path(user_cache_dir("mmjax"))
+
+
+def find_files(data: Any, schema: Schema | None = None, table: str | Path | None = None) -> Files:
+    """Where a data set's parts lie; `schema` and `table` stand in for its own.
+
+    Raises:
+      ConfigError, SchemaError, DataError: what is missing and what to do.
+    """
+    if data.name == synthetic.NAME:
+        return _synthetic(data, schema, table)
+    if not data.root and not (data.name == "table" and (data.table or table)):
+        raise ConfigError(
+            f"config.data.root is empty; set it to the folder of the {data.name} data set (--config.data.root=DIR)."
+        )
+    root = Path(data.root or ".")
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder (config.data.root).")
+    if schema is None:
+        schema = Schema.load(_schema_file(data, root))
+    path = Path(table) if table else _table(root, (data.table,) if data.table else _TABLES.get(data.name, ()))
+    return Files(path, schema, root)
+
+
+def _schema_file(data: Any, root: Path) -> Path:
+    if data.schema:
+        return Path(data.schema) if Path(data.schema).is_file() else root / data.schema
+    if data.name in _SHIPPED:
+        return SCHEMAS / _SHIPPED[data.name]
+    raise ConfigError("config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out X.toml`.")
+
+
+def _table(root: Path, names: Sequence[str]) -> Path:
+    if not names:
+        raise ConfigError("config.data.table is empty; set it to the CSV file.")
+    for name in names:
+        for path in (root / name, Path(name)):
+            if path.is_file():
+                return path
+    raise DataError(
+        f"{root}: has no {' or '.join(names)}; set config.data.root to the folder that holds it, or config.data.table."
+    )
+
+
+def _synthetic(data: Any, schema: Schema | None, table: str | Path | None) -> Files:
+    recipe = {"rows": data.synthetic_rows, "seed": data.synthetic_seed}
+    root = Path(data.root) if data.root else cache_dir(data) / synthetic.folder_name(**recipe)
+    synthetic.write_synthetic(root, **recipe)
+    return Files(Path(table) if table else root / synthetic.TABLE, schema or Schema.load(root / synthetic.SCHEMA), root)

@@ -1,0 +1,336 @@
+"""What a modality is: how its columns are read, encoded, laid out in a batch, and what the models do with it.
+
+A batch is a dict of arrays. B rows, M modalities, K classes:
+
+| key             | dtype   | shape | meaning                                                                       |
+|-----------------|---------|-------|-------------------------------------------------------------------------------|
+| `<name>/<part>` | any     | B ... | a part of a modality, see `arrays` of its class; `tabular/id`, `image/pixel`   |
+| `<name>/<part>` | any     | ...   | a constant of a modality, see `constants` of its class                         |
+| `present`       | bool    | B x M | which of `InputSpec.modalities` this row has, in that order                   |
+| `label`         | int32   | B     | class index                                                                   |
+| `weight`        | float32 | B     | 1 counts, 0 is padding of the last batch                                      |
+| `codes`         | float32 | B x Mk | h_mm of a frozen autoencoder, where one was trained first                     |
+
+Its way: `Reader.take` chunk by chunk -> `Columns` of all rows -> `Modality.fit` on a fold's training rows -> `Encoder.transform` ->
+arrays of all rows -> a batch cut from them -> `Modality.tower` and `Modality.target`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+from numpy.typing import NDArray
+
+from mmjax import registry
+from mmjax.data.arrays import Allocate
+from mmjax.data.data_report import DataReport
+from mmjax.models.autoencoder import Target
+from mmjax.errors import ConfigError, DataError, SchemaError
+from mmjax.models.classifier import Tower
+from mmjax.schema import Schema, SchemaKey
+
+Batch = dict[str, Any]
+Sizes = Mapping[str, int]
+
+
+def id_dtype(count: int) -> str:
+    """Of ids below `count`, and -1: half the memory where they fit, so that a million rows of text stay small."""
+    return "int16" if count <= 1 << 15 else "int32"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Sizes a model is built from. Folds differ in the sizes that their encoders learn (categories, vocabulary) alone.
+
+    Attributes:
+      modalities: names, in canonical order: the order of `present` and of attention weights.
+      classes: label names in the order of the class index; () for a task without classes.
+      kinds: kind of each modality.
+      sizes: of each modality, see `nominal_sizes` of its class.
+    """
+
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    kinds: dict[str, str]
+    sizes: dict[str, dict[str, int]]
+
+    def each(self) -> Iterator[tuple[str, Any, Sizes]]:
+        """Name, class and sizes of every modality.
+
+        Raises:
+          ConfigError: a modality is of a kind that nobody registered.
+        """
+        for name in self.modalities:
+            yield name, modality_class(self.kinds[name]), self.sizes[name]
+
+    def padded(self, others: Sequence["InputSpec"]) -> "InputSpec":
+        """The sizes that hold every fold."""
+        sizes = {n: {k: max(o.sizes[n][k] for o in others) for k in self.sizes[n]} for n in self.modalities}
+        return InputSpec(self.modalities, self.classes, self.kinds, sizes)
+
+
+def modality_class(kind: str) -> type["Modality"]:
+    """The class registered for a kind.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    known = registry.modalities()
+    if kind not in known:
+        raise ConfigError(f"{kind!r} is not a modality; import the module that registers it, or use one of {', '.join(known)}.")
+    return known[kind]
+
+
+class PathOption(NamedTuple):
+    """A path a person may give when predicting: `--<flag>`, `config.data.<setting>`."""
+
+    flag: str
+    setting: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that is read, and what its readers need to know.
+
+    Attributes:
+      path: the table's name for messages.
+      root: folder that other paths are relative to.
+      report: told of every problem.
+      cache: folder for what is kept between runs.
+      spill: folder for columns of a table larger than memory; None keeps them in memory.
+      predicting: rows to predict may lack anything; training rows may not all lack a modality.
+      log: prints a line.
+      progress: told how many files of how many are read.
+    """
+
+    path: str
+    root: Path
+    report: DataReport
+    cache: Path
+    spill: Path | None = None
+    predicting: bool = False
+    log: Callable[[str], None] | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+class Columns(Protocol):
+    """A modality of all N rows of a table, before any fold."""
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Which rows have the modality."""
+        ...
+
+    def part(self, rows: slice) -> "Columns":
+        """Consecutive rows, as views: a memory-mapped table stays on the disk."""
+        ...
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Name and 64 bits a row of every column: tells whether a table has changed (mmjax/datasets/fingerprint.py)."""
+        ...
+
+
+class Reader(Protocol):
+    """Collects a modality's columns while a table is read."""
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk: cells by column; `first` is the number of its first row."""
+        ...
+
+    def finish(self, ids: Sequence[str]) -> Columns:
+        """All rows.
+
+        Raises:
+          DataError: no row has what training needs.
+        """
+        ...
+
+
+class Encoder(Protocol):
+    """What one fold learnt of a modality on its training rows."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What `Modality.tower` and `arrays` are sized by."""
+        ...
+
+    def transform(self, columns: Any, rows: int, allocate: Allocate) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """Arrays of all rows, by part, in what `allocate` makes, and which rows are present.
+
+        Args:
+          columns: `Columns`; None where a table lacks the modality: it is absent in every row.
+          rows: N.
+          allocate: makes the arrays.
+        """
+        ...
+
+    def notes(self) -> list[str]:
+        """Sentences for the log."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `Modality.load_encoder(to_dict())` encodes alike."""
+        ...
+
+
+class Modality(ABC):
+    """A modality of a table: one column, or the columns that belong together.
+
+    A class registers itself (`@register_modality("audio")`); the class holds what needs sizes and settings alone, an object also
+    knows which columns of which schema it reads.
+
+    Attributes:
+      name: the kind; or the column, where the schema names several of the kind.
+      column: what the schema's first key names, one of several; '' where the kind reads all of them.
+      schema: which column is what.
+      data: `config.data`.
+    """
+
+    kind: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    in_paper: ClassVar[bool] = False  # one of the default config's modalities
+    schema_keys: ClassVar[tuple[SchemaKey, ...]] = ()
+    path_options: ClassVar[tuple[PathOption, ...]] = ()
+    nominal_sizes: ClassVar[dict[str, int]] = {}  # assumed where a data set is not at hand
+    shared_parts: ClassVar[tuple[str, ...]] = ()  # arrays that no encoder touches: the same in every fold
+    convolves: ClassVar[bool] = False  # its tower's activations outgrow the caches in large batches
+    scans: ClassVar[bool] = True  # False: XLA's CPU backend computes its tower twenty times slower in a loop's body
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.<kind>`."""
+
+    def __init__(self, name: str, column: str, schema: Schema, data: Any):
+        self.name, self.column, self.schema, self.data = name, column, schema, data
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list["Modality"]:
+        """The modalities of this kind that a schema names: one a value of the first key that has any."""
+        found = next((schema[key.name] for key in cls.schema_keys if key.holds != "value" and schema[key.name]), ())
+        found = found or next((schema[key.name] for key in cls.schema_keys[:1]), ())
+        return [cls(cls.kind if len(found) == 1 else column, column, schema, data) for column in found]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of the table that it reads."""
+        return (self.column,)
+
+    def lacking(self, header: Sequence[str], source: Source) -> str:
+        """Why every row of a table to predict lacks it, or ''; columns that must be there are the schema's to check."""
+        del header, source
+        return ""
+
+    def without(self, schema: Schema) -> Schema:
+        """The schema without this modality's own columns, for a table that lacks them."""
+        inputs = {n: tuple(v for v in found if v != self.column) for n, found in schema.inputs.items()}
+        return replace(schema, inputs={n: v for n, v in inputs.items() if v})
+
+    @abstractmethod
+    def reader(self, source: Source) -> Reader:
+        """Collects its columns.
+
+        Raises:
+          DataError: a file or folder it needs is not there.
+        """
+
+    @abstractmethod
+    def fit(self, columns: Any, rows: NDArray[np.integer]) -> Encoder:
+        """Learns from `rows`, the training rows of a fold, alone.
+
+        Raises:
+          DataError: there is nothing to learn from.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load_encoder(cls, values: dict[str, Any]) -> Encoder:
+        """Inverse of `Encoder.to_dict`."""
+
+    @staticmethod
+    @abstractmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape of a row and dtype, by part."""
+
+    @staticmethod
+    def constants(sizes: Sizes, own: Sizes) -> dict[str, np.ndarray]:
+        """Arrays without a row axis, by part, from a fold's padded and its own sizes."""
+        del sizes, own
+        return {}
+
+    @staticmethod
+    @abstractmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """Its tower.
+
+        Args:
+          sizes: padded to the largest fold.
+          model: `config.model`.
+          dtype: compute dtype.
+          axis_name: device axis that a batch is sharded over, or None.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """What the autoencoder reconstructs of it."""
+
+    @classmethod
+    def initial_values(cls, encoder: Any, settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
+        """Start values that are not drawn: "tower/<parameter>" or "target/<parameter>" -> the first rows of that parameter."""
+        del encoder, settings, report
+        return {}
+
+    @staticmethod
+    def check_settings(settings: Any) -> None:
+        """Refuses what can be refused before rows are encoded.
+
+        Raises:
+          MmjaxError: a file that settings name cannot be used.
+        """
+
+    @staticmethod
+    def scratch_bytes(data: Any, model: Any, batch_size: int) -> int:
+        """About what the tower keeps of a batch for its way back, before there is anything to trace; 0: little."""
+        del data, model, batch_size
+        return 0
+
+    @staticmethod
+    @abstractmethod
+    def describe(sizes: Sizes) -> str:
+        """Its sizes, for people."""
+
+
+def modalities_of(schema: Schema, data: Any, wanted: Sequence[str] = ()) -> list[Modality]:
+    """The modalities of a schema in canonical order, those that `wanted` names: kinds or names; () for all.
+
+    Raises:
+      ConfigError: a name is neither a kind nor one of the schema's modalities.
+      DataError: the schema names none of a wanted kind.
+      SchemaError: two modalities have one name.
+    """
+    found = [m for cls in registry.modalities().values() for m in cls.all_of(schema, data)]
+    names = [m.name for m in found]
+    if twice := [n for n in names if names.count(n) > 1 or (n in registry.modalities() and n != _kind(found, n))]:
+        raise SchemaError(f"the schema makes two modalities named {twice[0]!r}; rename that column.")
+    for name in wanted:
+        if name in names or name in [m.kind for m in found]:
+            continue
+        if name not in registry.modalities():
+            known = dict.fromkeys([*registry.modalities(), *names])
+            raise ConfigError(f"config.model.modalities names {name!r}; use each of {', '.join(known)} at most once.")
+        keys = " or ".join(key.name for key in registry.modalities()[name].schema_keys if key.holds != "value") or "its columns"
+        raise DataError(f"the model reads {name!r} but the schema names no {keys}; name one, or drop {name!r} from model.modalities.")
+    return [m for m in found if not wanted or m.name in wanted or m.kind in wanted]
+
+
+def _kind(found: Sequence[Modality], name: str) -> str:
+    return next((m.kind for m in found if m.name == name), "")

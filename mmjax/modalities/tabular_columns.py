@@ -1,0 +1,130 @@
+"""A table's categorical and continuous columns, read from cells a chunk at a time."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt64
+
+from mmjax.data.arrays import GrowingArray
+from mmjax.data.cells import MISSING, number_categories
+from mmjax.data.data_report import DataReport
+from mmjax.data.hashing import hash_numbers, hash_texts
+from mmjax.modalities.base import Source
+from mmjax.schema import Schema
+
+_MANY = 1000  # values of a categorical column from which it is reported
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class TabularColumns:
+    """All rows.
+
+    Attributes:
+      path: the table's, for messages.
+      names: categorical columns; number_names: continuous ones.
+      code_NxC: numbers of values; column c's values are `categories[c]`, '' being the missing one.
+      categories: values of each categorical column, in order of appearance.
+      number_NxS: nan where missing.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    number_names: tuple[str, ...]
+    code_NxC: Int[np.ndarray, "N C"]
+    categories: tuple[tuple[str, ...], ...]
+    number_NxS: Float[np.ndarray, "N S"]
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Every row."""
+        return np.ones(len(self.code_NxC), bool)
+
+    def part(self, rows: slice) -> "TabularColumns":
+        """Consecutive rows."""
+        fields = self.path, self.names, self.number_names, self.code_NxC[rows], self.categories, self.number_NxS[rows]
+        return TabularColumns(*fields)
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Values count, not their numbers, which shift with every value that is new."""
+        for name, values, code_N in zip(self.names, self.categories, self.code_NxC.T, strict=True):
+            yield name, hash_texts(values)[code_N]
+        for name, number_N in zip(self.number_names, self.number_NxS.T, strict=True):
+            yield name, hash_numbers(number_N)
+
+
+class TabularReader:
+    """Columns of strings as integer and number columns; every value that cannot be read is reported."""
+
+    def __init__(self, schema: Schema, source: Source):
+        self._names, self._number_names, self._source = schema["categorical"], schema["continuous"], source
+        self._values: list[dict[str, int]] = [{} for _ in self._names]
+        self._codes = GrowingArray(len(self._names), np.int32, source.spill)
+        self._numbers = GrowingArray(len(self._number_names), np.float64, source.spill)
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk."""
+        codes = [number_categories(columns[c], seen) for c, seen in zip(self._names, self._values, strict=True)]
+        place = {"file": self._source.path, "first": first, "report": self._source.report}
+        numbers = [read_numbers(columns[c], name=c, **place) for c in self._number_names]
+        rows = len(next(iter(columns.values())))
+        self._codes.extend(np.array(codes, np.int32).reshape(len(codes), rows).T)
+        self._numbers.extend(np.array(numbers, np.float64).reshape(len(numbers), rows).T)
+
+    def finish(self, ids: Sequence[str]) -> TabularColumns:
+        """All rows; tells of columns that say nothing and of those that are nearly a name a row."""
+        del ids
+        categories = tuple(tuple(seen) for seen in self._values)
+        path = self._source.path
+        columns = TabularColumns(path, self._names, self._number_names, self._codes.finish(), categories, self._numbers.finish())
+        if not self._source.predicting:  # a table to predict may well be one row
+            _check_columns(columns, self._source.report)
+        return columns
+
+
+def read_numbers(column: Sequence[str], *, file: str, name: str, first: int, report: DataReport) -> list[float]:
+    """Numbers, nan where there is none.
+
+    Args:
+      column: cells.
+      file: the table's path.
+      name: of the column.
+      first: row number of the first cell.
+      report: told of words (`number_unreadable`) and of what float32 cannot hold (`number_infinite`).
+    """
+    try:  # nearly every column is good throughout, and is then read in a fifth of the time
+        out = list(map(float, column))
+        if all(abs(number) <= _LARGEST for number in out) and not any("_" in text for text in column):
+            return out
+    except ValueError:
+        pass
+    out = []
+    for i, text in enumerate(column):
+        try:
+            number = math.nan if "_" in text else float(text)  # float takes 1_000, which no table means
+        except ValueError:
+            number = math.nan
+        if not abs(number) <= _LARGEST:  # nan compares false
+            if not math.isnan(number):
+                report.add("number_infinite", file=file, row=first + i, column=name, value=text, action="missing")
+            elif text.strip().lower() not in MISSING:
+                report.add("number_unreadable", file=file, row=first + i, column=name, value=text, action="missing")
+            number = math.nan
+        out.append(number)
+    return out
+
+
+def _check_columns(columns: TabularColumns, report: DataReport) -> None:
+    for name, values in zip(columns.names, columns.categories, strict=True):
+        if len(values) == 1:
+            report.add("column_constant", file=columns.path, column=name, value=values[0], action="kept; it says nothing")
+        elif len(values) > _MANY:
+            value, action = f"{len(values)} values", "kept; one column for each value of the training rows"
+            report.add("column_many_values", file=columns.path, column=name, value=value, action=action)
+    for name, number_N in zip(columns.number_names, columns.number_NxS.T, strict=True):
+        known = np.unique(number_N[~np.isnan(number_N)])
+        if len(known) <= 1:
+            value = f"{known[0]:g}" if len(known) else "no number"
+            report.add("column_constant", file=columns.path, column=name, value=value, action="kept; it says nothing")

@@ -1,0 +1,279 @@
+"""The classifier (paper, section 3.2): towers, fusion, codes; one class a row."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
+
+from mmjax.config import Settings
+from mmjax.data.cells import MISSING, category_name
+from mmjax.data.data_report import DataReport
+from mmjax.datasets import synthetic
+from mmjax.datasets.dataset import Dataset
+from mmjax.errors import DataError, NonFiniteError
+from mmjax.modalities.base import Batch, InputSpec
+from mmjax.models.classifier import MultiModalClassifier
+from mmjax.registry import register_task
+from mmjax.schema import Schema
+from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
+from mmjax.tasks.reconstruction import Reconstruction, reconstruction_terms
+
+
+@register_task("classifier")
+class Classification(Task):
+    """Softmax over classes, cross-entropy; reads the codes of an autoencoder where the config has one."""
+
+    stream = 1
+    needs_label = True
+    primary = "accuracy"
+    percent = ("accuracy",)
+    titles = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
+
+    @classmethod
+    def phases(cls, settings: Settings) -> tuple[str, ...]:
+        """The autoencoder first, unless there is none or both are trained by one loss."""
+        auto = settings.model.autoencoder
+        return (Reconstruction.name, cls.name) if auto.kind != "none" and auto.mode != "joint" else (cls.name,)
+
+    @classmethod
+    def build(cls, settings: Settings, spec: InputSpec, axis_name: str | None) -> MultiModalClassifier:
+        """The classifier of `config.model`."""
+        model, auto, dtype = settings.model, settings.model.autoencoder, jnp.dtype(settings.train.dtype)
+        codes = "none" if auto.kind == "none" else {"frozen": "batch", "finetune": "encoder", "joint": "joint"}[auto.mode]
+        towers = {n: m.tower(sizes, model, dtype=dtype, axis_name=axis_name) for n, m, sizes in spec.each()}
+        return MultiModalClassifier(
+            outputs=len(spec.classes),
+            fusion=model.fusion,
+            towers=towers,
+            codes=codes,
+            coder=Reconstruction.build(settings, spec, None) if codes in ("encoder", "joint") else None,
+            code_norm=auto.code_norm,
+            dtype=dtype,
+        )
+
+    @property
+    def refits(self) -> bool:
+        """`config.train.refit`."""
+        return self.settings.train.refit
+
+    @property
+    def code_width(self) -> int:
+        """M k where codes are frozen inputs."""
+        auto = self.settings.model.autoencoder
+        frozen = auto.kind != "none" and auto.mode == "frozen"
+        return len(self.spec.modalities) * auto.code if frozen else 0
+
+    @property
+    def convolves(self) -> bool:
+        """If a tower does."""
+        return any(modality.convolves for _, modality, _ in self.spec.each())
+
+    @property
+    def scans(self) -> bool:
+        """If every tower does."""
+        return all(modality.scans for _, modality, _ in self.spec.each())
+
+    def losses(
+        self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
+    ) -> tuple[dict[str, WeightedTerm], dict[str, Array], Any]:
+        """Cross-entropy, and the reconstruction's terms where both are trained by one loss."""
+        (logits_BxK, extra), batch_stats = self.apply(params, batch_stats, batch, key)
+        # Training alone knows class weights and smoothing: validation reports the plain log loss.
+        smoothing = self.settings.optim.label_smoothing if key is not None else 0.0
+        class_weight_K = batch["class_weight"] if key is not None else jnp.ones(logits_BxK.shape[-1])
+        entropy = cross_entropy(logits_BxK, batch["label"], batch["weight"], class_weight_K, smoothing)
+        terms = {"loss": WeightedTerm(1.0, *entropy)}
+        if "reconstruction" in extra:
+            joint = self.settings.model.autoencoder.joint_weight
+            terms |= reconstruction_terms(self.settings, extra["reconstruction"], batch["weight"], joint)
+        sums = sums_of(terms)
+        sums["accuracy"], sums["accuracy_count"] = correct(logits_BxK, batch["label"], batch["weight"])
+        return terms, sums, batch_stats
+
+    def outputs(self, params: Any, batch_stats: Any, batch: Batch) -> dict[str, Array]:
+        """`logits` and `attention`."""
+        (logits_BxK, extra), _ = self.apply(params, batch_stats, batch, None)
+        return {"logits": logits_BxK, "attention": extra["attention"]}
+
+    def monitored(self, sums: dict[str, Array]) -> Array:
+        """`config.train.monitor` on the validation rows."""
+        if self.settings.train.monitor == "loss":
+            return -mean_of(sums, "loss")
+        # Accuracy on few rows ties often: the log loss, scaled to stay below one row's worth, breaks ties.
+        return mean_of(sums, "accuracy") - 1e-6 * jnp.minimum(mean_of(sums, "loss"), 100.0)
+
+    @classmethod
+    def read_labels(
+        cls,
+        labels: Sequence[str],
+        schema: Schema,
+        path: str,
+        report: DataReport,
+        *,
+        classes: tuple[str, ...] | None = None,
+        required: bool = True,
+    ) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
+        """Class index of each row, -1 where the label is missing or no class; both are reported."""
+        known = classes if classes is not None else schema.classes or find_classes(labels)
+        label_N = number_labels(labels, known, file=path, name=schema.label, report=report)
+        kinds = len(np.unique(label_N[label_N >= 0]))
+        if required and classes is None and kinds < 2:
+            raise DataError(f"{path}: the label {schema.label!r} has {kinds} class(es); a classifier needs two.")
+        return label_N, known
+
+    @classmethod
+    def stratify_by(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
+        """The class; rows without one are in no fold."""
+        return dataset.label
+
+    def fold_constants(self, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Class weights: ones, or N / (K n_k) as scikit-learn's 'balanced'."""
+        if self.settings.optim.class_weights == "none":
+            return super().fold_constants(label_N, train_rows)
+        classes = len(self.spec.classes)
+        counts_K = np.bincount(label_N[train_rows], minlength=classes)
+        weight_K = np.where(counts_K > 0, len(train_rows) / (classes * np.maximum(counts_K, 1)), 0.0)
+        return {"class_weight": weight_K.astype(np.float32)}
+
+    def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """See `classification_metrics`."""
+        return classification_metrics(label_N, probabilities(out["logits"]))
+
+    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+        """label, prediction, p_<class> and attention_<modality>."""
+        p_NxK, names = probabilities(out["logits"]), np.array(self.spec.classes, dtype=object)
+        columns: dict[str, Sequence[Any]] = {"label": names[label_N], "prediction": names[p_NxK.argmax(axis=1)]}
+        columns |= {f"p_{name}": digits(p_NxK[:, k]) for k, name in enumerate(self.spec.classes)}
+        return columns | {f"attention_{n}": digits(out["attention"][:, m]) for m, n in enumerate(self.spec.modalities)}
+
+    @classmethod
+    def summary(cls, dataset: Dataset, fold_N: np.ndarray, done: Sequence[int]) -> dict[str, float]:
+        """Accuracy of always answering the class that is most frequent in the training folds; the best on synthetic data."""
+        label_N = dataset.label
+        answers = {f: np.bincount(label_N[(fold_N >= 0) & (fold_N != f)]).argmax() for f in done}
+        found = {"most_frequent_class": float(np.mean([np.mean(label_N[fold_N == f] == a) for f, a in answers.items()]))}
+        if dataset.name == synthetic.NAME:
+            found["ceiling"] = synthetic.ceiling_of([c for m in dataset.modalities for c in m.reads])
+        return found
+
+
+def cross_entropy(
+    logits_BxK: Float[Array, "B K"],
+    label_B: Int[Array, " B"],
+    weight_B: Float[Array, " B"],
+    class_weight_K: Float[Array, " K"],
+    smoothing: float = 0.0,
+) -> Term:
+    """Weighted softmax cross-entropy in nats (paper, section 3.2, equation 11).
+
+    Args:
+      logits_BxK: class scores.
+      label_B: class index; a row with label -1 counts nowhere.
+      weight_B: 1 for a row that counts, 0 for padding.
+      class_weight_K: weight of each class; all ones in the paper's rows.
+      smoothing: mass moved from the label to the uniform distribution; 0 in the paper's rows.
+
+    Returns:
+      Weighted sum of losses and the sum of weights.
+    """
+    classes = logits_BxK.shape[-1]
+    target_BxK = optax.smooth_labels(jnp.eye(classes, dtype=logits_BxK.dtype)[jnp.maximum(label_B, 0)], smoothing)
+    loss_B = optax.softmax_cross_entropy(logits_BxK, target_BxK)
+    total_weight_B = weight_B * (label_B >= 0) * class_weight_K[jnp.maximum(label_B, 0)]
+    return jnp.sum(loss_B * total_weight_B), jnp.sum(total_weight_B)
+
+
+def correct(logits_BxK: Float[Array, "B K"], label_B: Int[Array, " B"], weight_B: Float[Array, " B"]) -> Term:
+    """Number of rows whose largest logit is the label, and number of rows that count."""
+    counted_B = weight_B * (label_B >= 0)
+    hit_B: Bool[Array, " B"] = jnp.argmax(logits_BxK, axis=-1) == label_B
+    return jnp.sum(hit_B * counted_B), jnp.sum(counted_B)
+
+
+def probabilities(logits_NxK: np.ndarray) -> Float[np.ndarray, "N K"]:
+    """Softmax in float64 (paper, equation 11)."""
+    shifted = logits_NxK.astype(np.float64) - logits_NxK.max(axis=1, keepdims=True)
+    exponent = np.exp(shifted)
+    return exponent / exponent.sum(axis=1, keepdims=True)
+
+
+def classification_metrics(label_N: Int[np.ndarray, " N"], p_NxK: Float[np.ndarray, "N K"]) -> dict[str, float]:
+    """Accuracy, quadratic weighted kappa, macro-F1 and log loss over all K classes.
+
+    Args:
+      label_N: class index of every row; rows with -1 (no label, or one unseen in training) are not counted.
+      p_NxK: class probabilities; the prediction is the most probable class, the first of equals.
+
+    Returns:
+      accuracy: fraction of rows predicted right.
+      qwk: Cohen's kappa with weights (i - j)^2 (Cohen 1968); 0 where labels and predictions are all one and the same class,
+        which shows no agreement beyond chance.
+      macro_f1: mean of the F1 of all K classes; a class neither labelled nor predicted counts 0.
+      log_loss: mean of -log p[label] in nats, p clipped to float64's resolution.
+
+    Raises:
+      DataError: no row has a label.
+      NonFiniteError: a probability is not finite.
+    """
+    counted = label_N >= 0
+    label_N, p_NxK = label_N[counted], np.asarray(p_NxK, np.float64)[counted]
+    if not len(label_N):
+        raise DataError("No row has a label among the model's classes, so there is nothing to score; check the label column.")
+    if not np.isfinite(p_NxK).all():
+        bad = int((~np.isfinite(p_NxK)).any(axis=1).sum())
+        raise NonFiniteError(f"{bad} of {len(label_N)} predictions are not finite numbers; the model did not train.")
+    prediction_N = p_NxK.argmax(axis=1)
+    p_NxK = p_NxK / p_NxK.sum(axis=1, keepdims=True)
+    return {
+        "accuracy": float(np.mean(prediction_N == label_N)),
+        "qwk": quadratic_weighted_kappa(label_N, prediction_N, p_NxK.shape[1]),
+        "macro_f1": _macro_f1(label_N, prediction_N, p_NxK.shape[1]),
+        "log_loss": float(log_loss(label_N, p_NxK, labels=np.arange(p_NxK.shape[1]))),
+    }
+
+
+def quadratic_weighted_kappa(label_N: Int[np.ndarray, " N"], prediction_N: Int[np.ndarray, " N"], classes: int) -> float:
+    """Cohen's kappa, weights (i - j)^2; 0 where it is 0/0."""
+    # One class alone on both sides: nothing observed, nothing expected, 0/0.
+    if len(np.union1d(label_N, prediction_N)) == 1:
+        return 0.0
+    return float(cohen_kappa_score(label_N, prediction_N, labels=np.arange(classes), weights="quadratic"))
+
+
+def _macro_f1(label_N: Int[np.ndarray, " N"], prediction_N: Int[np.ndarray, " N"], classes: int) -> float:
+    return float(f1_score(label_N, prediction_N, labels=np.arange(classes), average="macro", zero_division=0.0))  # type: ignore[arg-type]
+
+
+def find_classes(labels: Sequence[str]) -> tuple[str, ...]:
+    """The classes among labels: in numeric order where all are numbers, else in that of letters; '2' and '2.0' are one."""
+    found: dict[str, str] = {}
+    for value in dict.fromkeys(labels):
+        if value.lower() not in MISSING:
+            found.setdefault(category_name(value), value)
+    return tuple(sorted(found.values(), key=_order(found.values())))
+
+
+def number_labels(
+    labels: Sequence[str], classes: Sequence[str], *, file: str, name: str, report: DataReport
+) -> Int[np.ndarray, " N"]:
+    """Class index of each row, -1 where the label is missing or no class; both are reported."""
+    index = {category_name(c): i for i, c in enumerate(classes)} | {c: i for i, c in enumerate(classes)}
+    number = {v: index.get(v, index.get(category_name(v), -1)) for v in dict.fromkeys(labels)}
+    label_N = np.array([number[v] for v in labels], np.int32)
+    for row in np.flatnonzero(label_N < 0).tolist():
+        value = labels[row]
+        kind = "label_missing" if value.lower() in MISSING else "label_unknown"
+        report.add(kind, file=file, row=row, column=name, value=value, action="row is left out of folds and scores")
+    return label_N
+
+
+def _order(names: Iterable[str]) -> Callable[[str], tuple]:
+    try:
+        numbers = {name: float(name) for name in names}
+    except ValueError:
+        return lambda name: (name,)
+    return lambda name: (numbers[name], name)

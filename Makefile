@@ -1,19 +1,40 @@
 # `make train` and `make test` are all a new user needs; both make the environment first.
-PYTHON ?= python3.11
-VENV := .venv
+
+# The newest Python that really runs, unless PYTHON=... names one: a pyenv shim may stand on the path and fail, and a Debian
+# Python may lack venv, so each is tried.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
+  $$python -c 'import venv, ensurepip' >/dev/null 2>&1 && echo $$python && break; done)
+VENV ?= .venv
 BIN := $(VENV)/bin
+MINOR := -c 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])'
+# The pins of the environment's own Python, found in a recipe's shell once the environment is there.
+CONSTRAINTS = constraints/$$($(BIN)/python $(MINOR)).txt
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 CONFIG ?= configs/mmae_attention.py
 WORKDIR ?= runs/mmae_attention
 
-.PHONY: train test test-real test-faults lint bench audit clean
+.PHONY: train test test-real test-faults lint bench audit clean FORCE
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# A PYTHON given by hand that is not the environment's version makes the environment anew; else a made one stays as it is.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(shell $(PYTHON) $(MINOR) 2>/dev/null),$(shell $(BIN)/python $(MINOR) 2>/dev/null))
+$(VENV)/.installed: FORCE
+endif
+endif
+
+# --clear where the environment is another Python's: two versions in one folder would share bin/.
+$(VENV)/.installed: pyproject.toml $(wildcard constraints/*.txt)
+	@python="$(PYTHON)"; minor=$$($${python:-false} $(MINOR) 2>/dev/null); \
+	test -n "$$minor" -a -f "constraints/$$minor.txt" || { \
+	  echo "No $${python:-python3.13, python3.12 or python3.11} runs here with venv, pip and a file in constraints/: install one, or say make PYTHON=/path/to/python." >&2; \
+	  exit 1; }; \
+	if test -x $(BIN)/python$$minor; then clear=; else clear=--clear; fi; \
+	$$python -m venv $$clear $(VENV)
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 train: $(VENV)/.installed
@@ -38,7 +59,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run_all --out runs/bench
 
 audit: $(VENV)/.installed
-	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict --requirement $(CONSTRAINTS) --no-deps --disable-pip
 
 clean:
 	rm -rf runs build *.egg-info
+
+FORCE:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.batch import InputSpec
 from mmjax.config import Settings
+from mmjax.modalities.base import InputSpec
 from mmjax.shapes import blank_batch
 
 STEPS_PER_EPOCH = 337

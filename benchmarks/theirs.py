@@ -8,7 +8,7 @@ import torch
 from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import Case, Size, make_settings, make_spec, random_rows
 from benchmarks.torch_models import Autoencoder, Batch, Classifier, rmsprop
-from mmjax.batch import InputSpec
+from mmjax.modalities.base import InputSpec
 from mmjax.train.execution.concurrent_folds import cores
 
 MODES = ("eager", "eager_kept", "one_thread", "channels_last", "compile", "reduce-overhead")

@@ -21,8 +21,8 @@ from benchmarks.sizes import ROWS, Case, Size, make_settings
 from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
 from benchmarks.torch_models import Autoencoder, Classifier, rmsprop
-from mmjax.batch import InputSpec
 from mmjax.datasets.splits import inner_split, make_folds
+from mmjax.modalities.base import InputSpec
 from mmjax.train.execution.concurrent_folds import cores
 
 EVALUATED = 256

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name PyTorch users know
 
-from mmjax.batch import IMAGE, PADDING, TABULAR, TEXT, InputSpec
-from mmjax.config import ModelSettings
+from mmjax.modalities.base import IMAGE, PADDING, TABULAR, TEXT, InputSpec
 
 Batch = dict[str, Tensor]
 
@@ -161,7 +160,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.names, self.attention = spec.modalities, model.fusion == "attention"
         make = {
-            TABULAR: lambda: TabularMLP(spec.tabular, (*model.tabular_hidden, model.width), model.tabular_dropout),
+            TABULAR: lambda: TabularMLP(spec.tabular, (*model.tabular.hidden, model.width), model.tabular_dropout),
             TEXT: lambda: TextCNN(model, spec.vocabulary),
             IMAGE: lambda: DenseNet(model),
         }

@@ -36,7 +36,9 @@ def base(variant: str, **model: Any) -> Any:
         config.cv.group = "schema"
     for key, value in model.items():
         _set(config.model, key, value)
-    {"synthetic": _synthetic, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(config)
+    {"synthetic": _synthetic, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(
+        config
+    )
     return config
 
 

@@ -188,7 +188,9 @@ def _build(cls: type, values: dict[str, Any], where: str) -> Any:
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ConfigError(f"{where}.{unknown[0]} is not a setting; {where} has: {', '.join(fields)}.")
-    hints = typing.get_type_hints(cls) | ({"data": type(data_settings()), "model": type(model_settings())} if cls is Settings else {})
+    hints = typing.get_type_hints(cls) | (
+        {"data": type(data_settings()), "model": type(model_settings())} if cls is Settings else {}
+    )
     built = cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
     if isinstance(built, ModelSettings) and "modalities" not in values:
         built = dataclasses.replace(built, modalities=model_settings().modalities)

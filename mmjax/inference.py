@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from mmjax.modalities.base import InputSpec
 from mmjax.config import Settings
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
 from mmjax.io.results import finished, fold_metrics, probabilities
+from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, make_task
 from mmjax.train import fold_data as folds

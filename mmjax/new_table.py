@@ -1,128 +1,90 @@
 """A table the folds have not seen, read for a trained ensemble: no row is left out, whatever it lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from mmjax.batch import IMAGE, IMAGE_FEATURES, TEXT
-from mmjax.config import DataSettings
+from mmjax import registry
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
-from mmjax.datasets import dataset as data_sets
-from mmjax.datasets.dataset import Dataset, open_dataset
+from mmjax.datasets import synthetic
+from mmjax.datasets.dataset import Dataset, NewTable, open_dataset
+from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.errors import ConfigError, DataError
 from mmjax.inference import Ensemble
+from mmjax.modalities.base import Source, modalities_of
 from mmjax.schema import Schema
 
 
-def open_unseen(
+def open_new_table(
     ensemble: Ensemble,
     table: Path,
     report: DataReport,
     *,
-    images: str = "",
-    features: str = "",
+    paths: Mapping[str, str] | None = None,
     labelled: bool = False,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Reads `table` with the ensemble's schema and classes.
 
-    A text or photo column, a photo folder or an image vector file that is not there makes its modality absent in every row, and
-    is reported; the tabular columns and the id must be there.
+    A modality whose column, folder or file is not there is absent in every row, and reported; the tabular columns and the id must
+    be there.
 
     Args:
       ensemble: whose schema, classes and modalities count.
       table: CSV file.
       report: told of every problem.
-      images: folder of photos; '' for the one training would look in.
-      features: .npz of image vectors; '' for the one training used.
+      paths: by `PathOption.flag`, such as images; where its photos lie. As in training where left out.
       labelled: the label column must be there; else it is not looked at.
-      say: prints a line.
+      log: prints a line.
 
     Raises:
-      ConfigError: `images` or `features` is not there.
+      ConfigError: a path is not there.
       SchemaError: a column that must be there is not.
       DataError: the file cannot be read, or no modality of the model is in it.
     """
-    if images and not Path(images).is_dir():
-        raise ConfigError(f"{images}: there is no such folder of photos; check --images.")
-    if features and not Path(features).is_file():
-        raise ConfigError(f"{features}: there is no such file of image vectors; check --features.")
-    data = _settings(ensemble.settings.data, features)
+    data = _settings(ensemble.settings.data, {flag: path for flag, path in (paths or {}).items() if path})
     header, _ = open_rows(table, DataReport())
-    schema = replace(ensemble.schema, group="", label=ensemble.schema.label if labelled else "")
-    schema, lacking = _without_absent(schema, header)
-    schema = replace(schema, ignore=_known(ensemble, schema))
-    files = data_sets.find_files(data, schema, table)
-    photos = Path(images) if images else files.photos
-    if IMAGE not in lacking and not photos.is_dir():
-        lacking[IMAGE] = f"there is no folder {photos} of photos (name one with --images)"
-    if not files.features.is_file():
-        lacking[IMAGE_FEATURES] = f"there is no file {files.features} of image vectors (name one with --features)"
-    wanted = ensemble.spec.modalities
-    if all(m in lacking for m in wanted):
-        raise DataError(
-            f"{table}: the model reads {', '.join(wanted)}, but {lacking[wanted[0]]}: there is nothing to predict from."
-        )
-    for modality in (m for m in wanted if m in lacking):
-        report.add("modality_absent", file=str(table), value=modality, action=f"absent in every row: {lacking[modality]}")
-    dataset = open_dataset(
-        data,
-        [m for m in wanted if m not in lacking],
-        require_label=labelled,
-        report=report,
-        table=table,
-        images=photos,
-        classes=ensemble.spec.classes,
-        schema=schema,
-        say=say,
-    )
-    _report_categories(ensemble, dataset, report)
-    if TEXT in lacking:
-        words = np.broadcast_to(np.zeros((), np.int32), (len(dataset.table), ensemble.spec.tokens))
-        dataset.table = replace(dataset.table, words=words)
+    trained = ensemble.schema
+    schema = replace(trained, group="", label=trained.label if labelled else "")
+    files = find_files(data, schema, table)
+    source = Source(str(table), files.root, report, cache_dir(data), predicting=True)
+    modalities = modalities_of(schema, data, ensemble.spec.modalities)
+    lacking = {m.name: why for m in modalities if (why := m.lacking(header, source))}
+    if len(lacking) == len(modalities):
+        wanted, first = ", ".join(m.name for m in modalities), next(iter(lacking.values()))
+        raise DataError(f"{table}: the model reads {wanted}, but {first}: there is nothing to predict from.")
+    for m in modalities:
+        if m.name in lacking:
+            report.add("modality_absent", file=str(table), value=m.name, action=f"absent in every row: {lacking[m.name]}")
+            schema = m.without(schema)
+    schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
+    present = tuple(m.name for m in modalities if m.name not in lacking)
+    new = NewTable(table, schema, ensemble.spec.classes, present)
+    dataset = open_dataset(data, present, require_label=labelled, report=report, new=new, log=log)
+    for m in dataset.modalities:
+        fitted = [member.encoders.encoders[m.name] for member in ensemble.members]
+        m.report_unseen(fitted, dataset.columns[m.name], report)
     return dataset
 
 
-def _settings(data: DataSettings, features: str) -> DataSettings:
+def _settings(data: Any, paths: Mapping[str, str]) -> Any:
     """Of the run, but for all rows, and without the training data's folder where that has gone."""
-    data = replace(data, max_rows=0, rows_with="", image_features=features or data.image_features)
-    if data.name != "planted" and not Path(data.root or ".").is_dir():
-        data = replace(data, root="")
-    return replace(data, name="table") if data.name != "planted" and not data.root else data
+    changes: dict[str, Any] = {"max_rows": 0, "rows_with": ""}
+    for option in (option for cls in registry.modalities().values() for option in cls.path_options):
+        path = paths.get(option.flag, "")
+        if path and not Path(path).exists():
+            raise ConfigError(f"{path}: there is no such {option.what}; check --{option.flag}.")
+        changes |= {option.setting: path} if path else {}
+    data = replace(data, **changes)
+    if data.name == synthetic.NAME:
+        return data
+    root = data.root if Path(data.root or ".").is_dir() else ""
+    return replace(data, root=root, **({} if root else {"name": "table"}))
 
 
-def _known(ensemble: Ensemble, schema: Schema) -> tuple[str, ...]:
+def _known(trained: Schema, schema: Schema, group: str) -> tuple[str, ...]:
     """Columns not to be told of: those training ignored, and those it used and `schema` does not, such as the label."""
-    trained = ensemble.schema
-    known = dict.fromkeys([*trained.ignore, *trained.roles(), *trained.pattern_columns, ensemble.settings.cv.group])
+    known = dict.fromkeys([*trained.ignore, *trained.roles(), *trained.pattern_columns, group])
     return tuple(c for c in known if c and c not in schema.roles())
-
-
-def _report_categories(ensemble: Ensemble, dataset: Dataset, report: DataReport) -> None:
-    """Tells of every category that none of the folds was trained on; a row of it has none of its column's."""
-    table = dataset.table
-    fitted = [m.encoders.tabular.values for m in ensemble.members if m.encoders.tabular is not None]
-    for c, seen in enumerate(zip(*fitted, strict=True)):
-        known, values = set().union(*seen), table.categories[c]
-        found = np.unique(table.categorical[:, c], return_index=True, return_counts=True)
-        for code, row, count in zip(*found, strict=True):
-            if values[code] not in known:
-                place = {"file": table.path, "row": row, "column": dataset.schema.categorical[c], "value": values[code]}
-                action = f"no category in its {count} row(s): no training row has it"
-                report.add("category_unseen", **place, action=action)
-
-
-def _without_absent(schema: Schema, header: list[str]) -> tuple[Schema, dict[str, str]]:
-    """The schema without the text and photo columns that `header` lacks, and why each modality is lacking."""
-    lacking = {}
-    if schema.text and schema.text not in header:
-        lacking[TEXT] = f"there is no column {schema.text!r}"
-        schema = replace(schema, text="")
-    needed = (schema.image,) if schema.image else schema.pattern_columns
-    if gone := [c for c in needed if c not in header]:
-        lacking[IMAGE] = f"there is no column {gone[0]!r}"
-        schema = replace(schema, image="", image_pattern="")
-    return schema, lacking

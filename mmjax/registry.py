@@ -51,7 +51,9 @@ def _register(known: dict[str, Any], attribute: str, name: str) -> Callable[[typ
         if not cls.__module__.startswith("mmjax."):
             _load()  # own ones come after the built-in ones, which are just being imported otherwise
         if not name.isidentifier() or (name in known and known[name].__qualname__ != cls.__qualname__):
-            raise ConfigError(f"{name!r} cannot be registered for {cls.__name__}: it is taken or no identifier; use another name.")
+            raise ConfigError(
+                f"{name!r} cannot be registered for {cls.__name__}: it is taken or no identifier; use another name."
+            )
         setattr(cls, attribute, name)
         known[name] = cls
         return cls

@@ -73,7 +73,9 @@ class Schema:
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise SchemaError(f"{path}: there is no such schema file; check the path, or write one with `mmjax schema`.") from error
+            raise SchemaError(
+                f"{path}: there is no such schema file; check the path, or write one with `mmjax schema`."
+            ) from error
         except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, a number of 5,000 digits
             raise SchemaError(f"{path}: the schema cannot be read: {error}.") from error
         return cls.from_dict(values, str(path))

@@ -21,27 +21,27 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def planted_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def trained(planted_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Row #8, shrunk: three modalities, a frozen autoencoder, two folds; towers that compile fast."""
     workdir = tmp_path_factory.mktemp("runs") / "full"
     once = {"train__max_epochs": 1, "train__autoencoder_max_epochs": 1}
     towers = {"model__image__layers": (1,), "model__image__fast": "off", "model__text__widths": (3,)}
-    settings = shrunken("mmae_attention", planted_cache, **towers, **once)
+    settings = shrunken("mmae_attention", synthetic_cache, **towers, **once)
     crossval(settings, workdir, lambda line: None)
-    table = next(planted_cache.glob("planted-*-240-*/parcels.csv"))
+    table = next(synthetic_cache.glob("synthetic-*-240-*/parcels.csv"))
     return Trained(workdir, table, table.parent / "photos")
 
 
 @pytest.fixture(scope="session")
-def trained_autoencoder(planted_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_autoencoder(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Table 2's first row, shrunk: an autoencoder and no classifier."""
     workdir = tmp_path_factory.mktemp("runs") / "auto"
-    crossval(shrunken("mmae", planted_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
+    crossval(shrunken("mmae", synthetic_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
     return workdir
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.infer_schema import propose_schema
-from mmjax.datasets.table import read_table
 from mmjax.errors import MmjaxError
-from mmjax.schema import Schema
+from tests.reading import read_file, schema_of
 
-SCHEMA = Schema(id="id", label="y", categorical=("c",), continuous=("n",), text="t", image="p")
+SCHEMA = schema_of(id="id", label="y", categorical=("c",), continuous=("n",), text="t", image="p")
 GOOD = "id,c,n,t,p,y\n1,red,1.5,Big dog,a.jpg,yes\n2,,x,,,no\n3,red,inf,don't  stop,b.jpg,yes\n"
 QUOTED = 'id,c,n,t,p,y\r\n1,"a ""b"", c",1e3,"two\nlines",../x.jpg,yes\r\n2,NA,-0.0,"weiß, ""so""",http.jpg,no\r\n'
 ODD = (b'"', b"\0", b"\r", b"\n\n", b",,,,,", b"\xff\xfe", b"1e999", b"'" * 9, b'"\n', b',"', b"\xef\xbb\xbf", b"\xc3", b"_")
@@ -31,7 +30,7 @@ def fuzz_table(data: bytes) -> bool:
             assert_one_sentence(error)
         report = DataReport()
         try:
-            table = read_table(file, SCHEMA, text_length=4, report=report)
+            table = read_file(file, SCHEMA, report=report)
         except MmjaxError as error:
             assert_one_sentence(error)
             return False

@@ -17,7 +17,7 @@ from tests import forked as forking
 ROOT = Path(__file__).parents[1]
 
 TINY = [
-    "--config.data.planted_rows=160",
+    "--config.data.synthetic_rows=160",
     "--config.cv.folds=2",
     "--config.train.max_epochs=3",
     "--config.train.autoencoder_max_epochs=2",

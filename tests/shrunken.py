@@ -7,7 +7,7 @@ from typing import Any
 from mmjax.config import Settings
 
 SMALL: dict[str, Any] = {
-    "data.planted_rows": 240,
+    "data.synthetic_rows": 240,
     "cv.folds": 2,
     "model.text.embed_dim": 8,
     "model.text.maps": 8,
@@ -15,7 +15,7 @@ SMALL: dict[str, Any] = {
     "model.image.stem": 8,
     "model.image.layers": (1, 1),
     "model.width": 16,
-    "model.tabular_hidden": (16,),
+    "model.tabular.hidden": (16,),
     "model.autoencoder.hidden": 16,
     "model.autoencoder.code": 4,
     "train.max_epochs": 2,

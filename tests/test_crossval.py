@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmjax.datasets.synthetic import write_planted
+from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import Interrupted, WorkdirError
 from mmjax.train import cross_validation as crossval_module
 from mmjax.train import fold_training as fitting
@@ -88,8 +88,8 @@ def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
 
 def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
     """Every row stays, at its place; a broken photo is absent, weighs nothing in attention, and is in data_report.json."""
-    write_planted(tmp_path / "planted", rows=240, seed=0)
-    photos = sorted((tmp_path / "planted" / "photos").iterdir())
+    write_synthetic(tmp_path / "synthetic", rows=240, seed=0)
+    photos = sorted((tmp_path / "synthetic" / "photos").iterdir())
     broken = photos[::2]
     for i, photo in enumerate(broken):
         whole = photo.read_bytes()
@@ -98,14 +98,14 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
         "attention",
         cache,
         "table",
-        data__root=str(tmp_path / "planted"),
+        data__root=str(tmp_path / "synthetic"),
         data__table="parcels.csv",
         data__schema="schema.toml",
         data__image_size=16,
         data__text_length=16,
     )
     summary = crossval(settings, tmp_path / "run", quiet)
-    table = pd.read_csv(tmp_path / "planted" / "parcels.csv", dtype=str, keep_default_na=False)
+    table = pd.read_csv(tmp_path / "synthetic" / "parcels.csv", dtype=str, keep_default_na=False)
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
     assert predictions["id"].tolist() == table["parcel"].tolist()
     assert predictions["label"].tolist() == table["route"].tolist()
@@ -124,8 +124,8 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
 
 def test_rows_with_one_id_keep_their_places_and_a_second_session_reports_alike(cache: Path, tmp_path: Path):
     """Breaks when predictions are put in order by id, or a resumed run does not tell of a class smaller than its folds."""
-    write_planted(tmp_path / "planted", rows=240, seed=0)
-    file = tmp_path / "planted" / "parcels.csv"
+    write_synthetic(tmp_path / "synthetic", rows=240, seed=0)
+    file = tmp_path / "synthetic" / "parcels.csv"
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     table.loc[200, "parcel"] = table.loc[3, "parcel"]
     few = table.index[table["route"] == "west"][1:]

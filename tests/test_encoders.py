@@ -1,29 +1,34 @@
 """Encoders learn from the training rows only, and encode any table by what they learnt."""
 
-import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from encoder_tables import make_table
+from encoder_tables import encode, make_tabular, make_texts
 
-from mmjax.config import Settings
+from mmjax.config import Settings, data_settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import ImageStore
+from mmjax.data.word_vectors import load_vectors, random_vectors
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax.errors import CheckpointError, DataError
+from mmjax.datasets.table import Table
+from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError
+from mmjax.modalities.base import modalities_of, modality_class
+from mmjax.modalities.image import ImageColumns
 from mmjax.modalities.tabular import TabularEncoder
-from mmjax.modalities.text import TextEncoder, load_vectors, random_vectors
+from mmjax.modalities.text import TextEncoder
+from mmjax.modalities.vectors import VectorColumns
+from mmjax.shapes import blank_rows
+from tests.reading import schema_of
 
 NAN, INF = np.nan, np.inf
 
 
 def test_onehot_ids_run_on_over_the_groups():
-    table = make_table([["b", "a", "", "c"], ["x", "x", "y", "z"]], [[1.0, 3.0, 2.0, 9.0]])
+    table = make_tabular([["b", "a", "", "c"], ["x", "x", "y", "z"]], [[1.0, 3.0, 2.0, 9.0]])
     encoder = TabularEncoder.fit(table, np.array([0, 1, 2]))
-    ids, numbers = encoder.transform(table)
+    ids, numbers = encode(encoder, table)
     # columns: '' a b | x y; 'c' and 'z' were not seen in training
     np.testing.assert_array_equal(ids, [[2, 3], [1, 3], [0, 4], [-1, -1]])
     np.testing.assert_array_equal(numbers[:, 0], np.float32([0, 1, 0.5, 1]))  # clipped outside the training range
@@ -32,9 +37,9 @@ def test_onehot_ids_run_on_over_the_groups():
 
 
 def test_missing_numbers_are_the_training_median():
-    table = make_table([], [[0.0, 10.0, 2.0, NAN, INF, -INF], [5.0, 5.0, 5.0, NAN, 7.0, 5.0], [NAN] * 6])
+    table = make_tabular([], [[0.0, 10.0, 2.0, NAN, INF, -INF], [5.0, 5.0, 5.0, NAN, 7.0, 5.0], [NAN] * 6])
     encoder = TabularEncoder.fit(table, np.arange(4))
-    numbers = encoder.transform(table)[1]
+    numbers = encode(encoder, table)[1]
     np.testing.assert_allclose(numbers[:, 0], [0, 1, 0.2, 0.2, 0.2, 0.2], atol=1e-7)
     assert not numbers[:, 1:].any()  # constant, and never known
     notes = "\n".join(encoder.notes())
@@ -44,23 +49,23 @@ def test_missing_numbers_are_the_training_median():
 
 
 def test_notes_count_missing_categories_by_name():
-    table = make_table([["", "a", "", "b"]])
-    encoder = TabularEncoder.fit(table, np.array([0, 1]), categorical_names=["colour"])
+    table = make_tabular([["", "a", "", "b"]], names=["colour"])
+    encoder = TabularEncoder.fit(table, np.array([0, 1]))
     assert encoder.notes() == ["colour: 1 training rows have no value; they form a category of their own."]
 
 
 def test_discretised_numbers_become_groups():
     values = np.arange(100.0)
-    table = make_table([["a"] * 50 + ["b"] * 50], [values.tolist(), [0.0] * 95 + [1, 2, 3, 4, NAN]])
+    table = make_tabular([["a"] * 50 + ["b"] * 50], [values.tolist(), [0.0] * 95 + [1, 2, 3, 4, NAN]])
     encoder = TabularEncoder.fit(table, np.arange(100), discretize=True, bins=4)
-    ids, numbers = encoder.transform(table)
+    ids, numbers = encode(encoder, table)
     assert numbers.shape == (100, 0)
     assert (encoder.groups, encoder.numbers) == (3, 0)
     assert np.bincount(ids[:, 1])[2:].tolist() == [24, 25, 25, 26]
     assert (ids[:, 2] == ids[0, 2]).all()  # quantiles of a column that is nearly all zero fall together
     assert encoder.onehot == 2 + 4 + 1
-    far = make_table([["a", "a"]], [[-1e300, 1e300], [NAN, 4.0]])
-    assert encoder.transform(far)[0][:, 1].tolist() == [2, 5]
+    far = make_tabular([["a", "a"]], [[-1e300, 1e300], [NAN, 4.0]])
+    assert encode(encoder, far)[0][:, 1].tolist() == [2, 5]
 
 
 @pytest.mark.parametrize("discretize", [False, True])
@@ -72,47 +77,47 @@ def test_tabular_does_not_see_held_out_rows(discretize):
     changed_colours, changed_numbers = list(colours), list(numbers)
     for row in range(1, 60, 2):
         changed_colours[row], changed_numbers[row] = f"zz{row}", 1e9 * row
-    one = TabularEncoder.fit(make_table([colours], [numbers]), train, discretize=discretize)
-    two = TabularEncoder.fit(make_table([changed_colours], [changed_numbers], reverse=True), train, discretize=discretize)
+    one = TabularEncoder.fit(make_tabular([colours], [numbers]), train, discretize=discretize)
+    two = TabularEncoder.fit(make_tabular([changed_colours], [changed_numbers], reverse=True), train, discretize=discretize)
     assert one == two
 
 
 def test_text_does_not_see_held_out_rows():
     texts = ["sea sun sea", "moon sun", "moon moon moon", "sun star"]
     train = np.array([0, 1])
-    one = TextEncoder.fit(make_table(texts=texts), train, min_count=1, max_words=10)
-    other = make_table(texts=[*texts[:2], "aaa aaa aaa", "sea"], reverse=True)
+    one = TextEncoder.fit(make_texts(texts), train, min_count=1, max_words=10)
+    other = make_texts([*texts[:2], "aaa aaa aaa", "sea"], reverse=True)
     assert one == TextEncoder.fit(other, train, min_count=1, max_words=10)
     assert one.words == ("sea", "sun", "moon")
 
 
 def test_text_ids():
-    table = make_table(texts=["b a a c", "b a", "", "d"])
+    table = make_texts(["b a a c", "b a", "", "d"])
     encoder = TextEncoder.fit(table, np.array([0, 1, 2]), min_count=2, max_words=10)
     assert encoder.words == ("a", "b")
     assert encoder.vocabulary == 4
-    np.testing.assert_array_equal(encoder.transform(table), [[3, 2, 2, 1], [3, 2, 0, 0], [0] * 4, [1, 0, 0, 0]])
+    np.testing.assert_array_equal(encode(encoder, table), [[3, 2, 2, 1], [3, 2, 0, 0], [0] * 4, [1, 0, 0, 0]])
     assert TextEncoder.fit(table, np.array([0, 1, 2]), min_count=1, max_words=1).words == ("a",)
-    other = make_table(texts=["zzz b", "a q"], reverse=True)
-    np.testing.assert_array_equal(encoder.transform(other)[:, :2], [[1, 3], [2, 1]])
+    other = make_texts(["zzz b", "a q"], reverse=True)
+    np.testing.assert_array_equal(encode(encoder, other)[:, :2], [[1, 3], [2, 1]])
     with pytest.raises(DataError, match="tokens"):
-        encoder.transform(make_table(texts=["a"], tokens=9))
+        encode(encoder, make_texts(["a"], tokens=9))
 
 
 def test_another_table_is_matched_by_name():
-    table = make_table([["b", "a", "c"]], [[0.0, 1.0, 2.0]])
+    table = make_tabular([["b", "a", "c"]], [[0.0, 1.0, 2.0]])
     encoder = TabularEncoder.fit(table, np.arange(3))
-    ids, _ = encoder.transform(make_table([["c", "new", "a"]], [[0.0, 0.0, 0.0]], reverse=True))
+    ids, _ = encode(encoder, make_tabular([["c", "new", "a"]], [[0.0, 0.0, 0.0]], reverse=True))
     assert ids[:, 0].tolist() == [2, -1, 0]
     with pytest.raises(DataError, match="training had 1 and 1"):
-        encoder.transform(make_table([["c"]]))
+        encode(encoder, make_tabular([["c"]]))
 
 
 def test_nothing_to_fit_on():
     with pytest.raises(DataError, match="no training rows"):
-        TabularEncoder.fit(make_table([["a"]]), np.array([], int))
-    with pytest.raises(DataError, match="names no categorical"):
-        TabularEncoder.fit(make_table(texts=["a"]), np.array([0]))
+        TabularEncoder.fit(make_tabular([["a"]]), np.array([], int))
+    with pytest.raises(DataError, match="names no categorical or continuous"):
+        modalities_of(schema_of(text="note"), data_settings(), ("tabular",))
 
 
 GLOVE = "the 1 2 3\nsea 4 5 6\nSun 7 8 9\nbad 1 2\n. . . 1 1 1\nmoon 1 x 3\nsun nan 1 1\nstar 1e60 1 1\nthe 9 9 9\n"
@@ -162,73 +167,70 @@ def test_random_vectors_belong_to_the_word():
     assert many.std() == pytest.approx(0.25 / np.sqrt(3), rel=0.03)
 
 
-def _dataset(**changes):
-    table = make_table(
-        [["a", "b", "a", "b"]],
-        [[0.0, 1.0, 2.0, 3.0]],
-        ["sea sun", "sea", "", "zzz"],
-        label=[0, 1, -1, 1],
-        classes=("no", "yes"),
-    )
-    pixels = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
-    schema = SimpleNamespace(categorical=("colour",), continuous=("age",), text="note", image="photo")
-    values = {
-        "name": "test",
-        "schema": schema,
-        "table": table,
-        "features": np.arange(8, dtype=np.float32).reshape(4, 2),
-        "features_present": np.array([True, True, True, False]),
-        "image_store": ImageStore(pixels, np.array([True, False, True, True]), None),
-        "report": DataReport(),
+NAMES = {"categorical": ["colour"], "continuous": ["age"], "text": "note", "image": "photo", "vectors": "v.npz"}
+
+
+def _dataset(modalities=(), *, lacking=(), label=(0, 1, -1, 1), classes=("no", "yes"), vectors=None, side=2, **data) -> Dataset:
+    """Four rows; `lacking` leaves modalities out, as a table to predict may."""
+    pixels = np.arange(4 * side * side * 3, dtype=np.uint8).reshape(4, side, side, 3)
+    vectors = np.arange(8, dtype=np.float32).reshape(4, 2) if vectors is None else vectors
+    columns = {
+        "tabular": make_tabular([["a", "b", "a", "b"]], [[0.0, 1.0, 2.0, 3.0]]),
+        "text": make_texts(["sea sun", "sea", "", "zzz"]),
+        "image": ImageColumns("photo", ImageStore(pixels, np.array([True, False, True, True]), None)),
+        "vectors": VectorColumns("v.npz", vectors, np.array([True, True, True, False])),
     }
-    return Dataset(**{**values, **changes})
-
-
-def _settings(*modalities, **data):
-    return Settings.from_dict({"model": {"modalities": modalities}, "data": {"min_count": 1, "image_size": 2, **data}})
-
-
-ALL = ("image_features", "image", "text", "tabular")
+    chosen = modalities_of(schema_of(**NAMES), data_settings(min_count=1, image_size=2, **data), modalities)
+    ids = np.array([f"id{row}" for row in range(4)], object)
+    kept = {m.name: columns[m.name] for m in chosen if m.name not in lacking}
+    return Dataset("test", schema_of(**NAMES), Table("t", ids), chosen, kept, DataReport(), np.array(label, np.int32), classes)
 
 
 def test_fold_encoders_give_a_batch_its_arrays():
     dataset = _dataset()
-    encoders = FoldEncoders.fit(dataset, np.array([0, 1]), _settings(*ALL))
+    encoders = FoldEncoders.fit(dataset, np.array([0, 1]))
     out = encoders.encode(dataset)
     spec = encoders.spec
-    assert spec.modalities == ("tabular", "text", "image", "image_features")  # canonical, whatever the config's order
+    assert spec.modalities == ("tabular", "text", "image", "vectors")  # canonical
     np.testing.assert_array_equal(out["present"], [[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 1, 1], [1, 1, 1, 0]])
     assert out["label"].tolist() == [0, 1, -1, 1]
     assert out["label"].dtype == np.int32
-    assert out["image"] is dataset.image_store.pixels
-    sizes = (spec.onehot, spec.groups, spec.numbers, spec.tokens, spec.vocabulary, spec.image_size, spec.features)
-    assert sizes == (2, 1, 1, 4, 4, 2, 2)
-    widths = {"tabular_id": (1,), "tabular_number": (1,), "text": (4,), "image": (2, 2, 3), "image_features": (2,)}
+    assert out["image/pixel"] is dataset.columns["image"].store.pixels
+    assert spec.sizes == {
+        "tabular": {"onehot": 2, "groups": 1, "numbers": 1},
+        "text": {"tokens": 4, "vocabulary": 4},
+        "image": {"side": 2},
+        "vectors": {"features": 2},
+    }
+    widths = {"tabular/id": (1,), "tabular/number": (1,), "text/word": (4,), "image/pixel": (2, 2, 3), "vectors/vector": (2,)}
     assert {key: value.shape[1:] for key, value in out.items()} == {**widths, "present": (4,), "label": ()}
     assert all(len(value) == 4 for value in out.values())
-    np.testing.assert_array_equal(out["image_features"], [[-1, -1], [1, 1], [3, 3], [0, 0]])
+    blank = blank_rows(spec, 4)
+    assert {k: (v.shape, v.dtype) for k, v in out.items()} == {k: (v.shape, v.dtype) for k, v in blank.items()}
+    np.testing.assert_array_equal(out["vectors/vector"], [[-1, -1], [1, 1], [3, 3], [0, 0]])
 
 
 def test_saved_encoders_encode_alike(tmp_path):
-    dataset = _dataset()
-    for modalities in (ALL, ("tabular",), ("text", "image")):
-        encoders = FoldEncoders.fit(dataset, np.array([0, 1, 3]), _settings(*modalities, discretize=True))
+    for modalities in ((), ("tabular",), ("text", "image")):
+        encoders = FoldEncoders.fit(_dataset(modalities, discretize=True), np.array([0, 1, 3]))
         encoders.save(tmp_path / "encoders.json")
         assert FoldEncoders.load(tmp_path / "encoders.json") == encoders
     assert [path.name for path in tmp_path.iterdir()] == ["encoders.json"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "version", "modality", "list", "none", "number"])
+@pytest.mark.parametrize("damage", ["cut", "version", "modality", "list", "none", "number", "kind"])
 def test_damaged_encoders_are_refused(tmp_path, damage):
     path = tmp_path / "encoders.json"
-    FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings(*ALL)).save(path)
+    FoldEncoders.fit(_dataset(), np.array([0, 1])).save(path)
     values = json.loads(path.read_text())
+    tabular = {**values["encoders"]["tabular"], "numbers_of": [{"surprise": 1}]}
     text = {
         "cut": path.read_text()[:-30],
         "version": json.dumps({**values, "version": 99}),
-        "modality": json.dumps({**values, "modalities": ["tabular"]}),
+        "modality": json.dumps({**values, "kinds": {"tabular": "tabular"}}),
+        "kind": json.dumps({**values, "kinds": {**values["kinds"], "tabular": "smell"}}),
         "list": "[]",
-        "number": json.dumps({**values, "tabular": {**values["tabular"], "numbers": [{"surprise": 1}]}}),
+        "number": json.dumps({**values, "encoders": {**values["encoders"], "tabular": tabular}}),
     }.get(damage)
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(CheckpointError, match=r"encoders\.json"):
@@ -236,58 +238,67 @@ def test_damaged_encoders_are_refused(tmp_path, damage):
 
 
 def test_a_dataset_without_photos_or_labels_is_encoded_as_absent():
-    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings(*ALL))
-    bare = dataclasses.replace(_dataset(), image_store=None, features=None, features_present=None)
-    bare.table.label = None
-    out = encoders.encode(bare)
+    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]))
+    out = encoders.encode(_dataset(lacking=("text", "image", "vectors"), label=(-1,) * 4, classes=()))
     assert out["label"].tolist() == [-1] * 4
-    assert out["image"].shape == (4, 2, 2, 3)
-    assert not out["image"].any()
-    assert out["image_features"].shape == (4, 2)
-    assert not out["present"][:, 2:].any()
+    assert out["image/pixel"].shape == (4, 2, 2, 3)
+    assert not out["image/pixel"].any()
+    assert out["vectors/vector"].shape == (4, 2)
+    assert not out["present"][:, 1:].any()
 
 
 def test_labels_go_by_name():
-    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings("tabular"))
-    other = _dataset()
-    other.table.classes = ("yes", "maybe", "no")
-    other.table.label = np.array([0, 1, 2, -1], np.int32)
+    encoders = FoldEncoders.fit(_dataset(("tabular",)), np.array([0, 1]))
+    other = _dataset(("tabular",), label=(0, 1, 2, -1), classes=("yes", "maybe", "no"))
     assert encoders.encode(other)["label"].tolist() == [1, -1, 0, -1]
 
 
 def test_a_lacking_modality_is_named():
-    lacking = {"image": {"image_store": None}, "image_features": {"features": None}}
-    for modality, changes in lacking.items():
-        with pytest.raises(DataError, match=f"'{modality}'"):
-            FoldEncoders.fit(_dataset(**changes), np.array([0, 1]), _settings(modality))
-    encoders = FoldEncoders.fit(_dataset(), np.array([0, 1]), _settings("image"))
-    large = ImageStore(np.zeros((4, 3, 3, 3), np.uint8), np.ones(4, bool), None)
+    for kind in ("text", "image", "vectors"):
+        with pytest.raises(DataError, match=f"the model reads '{kind}' but the schema names no {kind}"):
+            modalities_of(schema_of(categorical=["colour"]), data_settings(), (kind,))
+    encoders = FoldEncoders.fit(_dataset(("image",)), np.array([0, 1]))
     with pytest.raises(DataError, match="image_size=2"):
-        encoders.encode(_dataset(image_store=large))
+        encoders.encode(_dataset(("image",), side=3))
+
+
+def test_several_columns_of_one_kind_are_modalities_named_by_their_column():
+    schema = schema_of(text=["title", "note"], image=["front", "back"], vectors=["a/one.npz", "two.npz"])
+    names = [m.name for m in modalities_of(schema, data_settings())]
+    assert names == ["title", "note", "front", "back", "one", "two"]
+    assert [m.name for m in modalities_of(schema, data_settings(), ("text", "back"))] == ["title", "note", "back"]
+    with pytest.raises(ConfigError, match="names 'side'"):
+        modalities_of(schema, data_settings(), ("side",))
+    with pytest.raises(SchemaError, match="two modalities named 'image'"):
+        modalities_of(schema_of(text=["image", "note"], image="photo"), data_settings())
 
 
 def test_start_vectors_of_the_embedding(tmp_path):
     (tmp_path / "v.txt").write_text("sea 1 2\n")
-    dataset = _dataset()
-    encoders = FoldEncoders.fit(dataset, np.array([0, 1]), _settings("text"))
-    vectors = encoders.vectors(2, str(tmp_path / "v.txt"), 0, 0.25)
+    settings = Settings.from_dict({"model": {"text": {"embed_dim": 2}}, "data": {"word_vectors": str(tmp_path / "v.txt")}})
+
+    def start(rows):
+        encoder = FoldEncoders.fit(_dataset(("text",)), np.array(rows)).encoders["text"]
+        values = modality_class("text").initial_values(encoder, settings)
+        np.testing.assert_array_equal(values["tower/embedding"], values["target/table"])
+        return values["target/table"]
+
+    vectors, other = start([0, 1]), start([0, 3])
     assert (vectors.shape, vectors.dtype) == ((4, 2), np.float32)
     assert not vectors[0].any()
     assert vectors[2].tolist() == [1, 2]  # 'sea'
-    other = FoldEncoders.fit(dataset, np.array([0, 3]), _settings("text")).vectors(2, str(tmp_path / "v.txt"), 0, 0.25)
     np.testing.assert_array_equal(vectors[[1, 3]], other[[1, 3]])  # unknown, 'sun': as in the other fold
-    assert encoders.vectors(2, "", 0, 0.25) is None
-    assert FoldEncoders.fit(dataset, np.array([0]), _settings("tabular")).vectors(2, "x", 0, 0.25) is None
+    encoder = FoldEncoders.fit(_dataset(("text",)), np.array([0])).encoders["text"]
+    assert modality_class("text").initial_values(encoder, Settings()) == {}
 
 
 def test_fold_encoders_do_not_see_held_out_rows():
     train = np.array([0, 1])
-    one = FoldEncoders.fit(_dataset(), train, _settings(*ALL))
-    other = _dataset(features=np.array([[0, 1], [2, 3], [9e9, -9], [5, 5]], np.float32))
-    other.table = make_table(
-        [["a", "b", "q", "r"]], [[0.0, 1.0, 1e9, NAN]], ["sea sun", "sea", "foo", ""], label=[0, 1, 0, 0], reverse=True
-    )
-    assert one == FoldEncoders.fit(other, train, _settings(*ALL))
+    one = FoldEncoders.fit(_dataset(), train)
+    other = _dataset(vectors=np.array([[0, 1], [2, 3], [9e9, -9], [5, 5]], np.float32), label=(0, 1, 0, 0))
+    other.columns["tabular"] = make_tabular([["a", "b", "q", "r"]], [[0.0, 1.0, 1e9, NAN]], reverse=True)
+    other.columns["text"] = make_texts(["sea sun", "sea", "foo", ""], reverse=True)
+    assert one == FoldEncoders.fit(other, train)
 
 
 @pytest.mark.parametrize(("name", "dim"), [("glove.6B.50d.5k.txt", 50), ("glove.twitter.25d.12k.txt", 25)])
@@ -305,7 +316,7 @@ def test_real_vector_files(data_root, name, dim):
 def test_ids_are_as_small_as_the_vocabulary_allows(words: int, dtype: type):
     """Fails when the largest id wraps around, or when a million rows of text take twice the memory they need."""
     names = tuple(f"w{i}" for i in range(words))
-    table = make_table([["a", "b"]], [], ["w0", names[-1]])
-    ids = TextEncoder(names, table.words.shape[1]).transform(table)
+    table = make_texts(["w0", names[-1]])
+    ids = encode(TextEncoder(names, 4), table)
     assert ids.dtype == dtype
     assert ids.max() == words + 1

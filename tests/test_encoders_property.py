@@ -3,13 +3,13 @@
 import json
 
 import numpy as np
-from encoder_tables import make_table
+from encoder_tables import encode, make_tabular, make_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmjax.modalities.tabular import TabularEncoder
 from mmjax.modalities.text import TextEncoder
-from mmjax.modalities.vectors import FeatureEncoder
+from mmjax.modalities.vectors import VectorColumns, VectorEncoder
 
 ROWS = 12
 cells = st.lists(st.text(max_size=3), min_size=ROWS, max_size=ROWS)
@@ -22,9 +22,9 @@ quick = settings(max_examples=40, deadline=None, derandomize=True)
 @quick
 @given(cells, numbers, splits, st.booleans(), st.integers(1, 12))
 def test_tabular(column, number, train, discretize, bins):
-    table = make_table([column], [number])
+    table = make_tabular([column], [number])
     encoder = TabularEncoder.fit(table, train, discretize=discretize, bins=bins)
-    ids, scaled = encoder.transform(table)
+    ids, scaled = encode(encoder, table)
     assert ids.shape == (ROWS, encoder.groups)
     assert scaled.shape == (ROWS, encoder.numbers)
     assert np.isfinite(scaled).all()
@@ -45,20 +45,20 @@ def test_permuted_rows_encode_alike(column, number, train, random):
     order = list(range(ROWS))
     random.shuffle(order)
     place = np.argsort(order)
-    table = make_table([column], [number])
-    moved = make_table([[column[i] for i in order]], [[number[i] for i in order]], reverse=True)
+    table = make_tabular([column], [number])
+    moved = make_tabular([[column[i] for i in order]], [[number[i] for i in order]], reverse=True)
     one, two = TabularEncoder.fit(table, train), TabularEncoder.fit(moved, place[train])
     assert one == two
-    for here, there in zip(one.transform(table), two.transform(moved), strict=True):
+    for here, there in zip(encode(one, table), encode(two, moved), strict=True):
         np.testing.assert_array_equal(here[order], there)
 
 
 @quick
 @given(texts, splits, st.integers(1, 3), st.integers(0, 6))
 def test_text(column, train, min_count, max_words):
-    table = make_table(texts=column)
+    table = make_texts(column)
     encoder = TextEncoder.fit(table, train, min_count=min_count, max_words=max_words)
-    ids = encoder.transform(table)
+    ids = encode(encoder, table)
     assert len(encoder.words) <= max_words
     assert (ids < encoder.vocabulary).all()
     np.testing.assert_array_equal((ids > 0).sum(axis=1), [min(len(text.split()), 4) for text in column])
@@ -71,7 +71,7 @@ def test_text(column, train, min_count, max_words):
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=ROWS, max_size=ROWS), splits)
 def test_features(column, train):
     values, present = np.array(column, np.float32)[:, None], np.arange(ROWS) % 3 > 0
-    encoder = FeatureEncoder.fit(values, present, train)
-    out = encoder.transform(values, present)
+    encoder = VectorEncoder.fit(values, present, train)
+    out = encode(encoder, VectorColumns("", values, present))
     assert np.isfinite(out).all()
     assert not out[~present].any()

@@ -28,7 +28,7 @@ def test_a_checkpoint_that_does_not_fit(tmp_path: Path):
     options = ["--config=configs/tabular.py", *(o for o in killing.TINY if "autoencoder" not in o)]
     with small_disk(tmp_path / "disk", "500k") as disk:
         command = [sys.executable, "train.py", *options, f"--config.data.cache={tmp_path}", f"--workdir={disk / 'run'}"]
-        command += ["--config.model.tabular_hidden=(256,128)"]
+        command += ["--config.model.tabular.hidden=(256,128)"]
         environment = killing.environment(tmp_path / "compiled")
         ended = subprocess.run(command, cwd=killing.ROOT, env=environment, capture_output=True, text=True, check=False)
         assert ended.returncode == 2

@@ -4,40 +4,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from mmjax.batch import InputSpec
 from mmjax.config import Settings
+from mmjax.modalities.base import InputSpec
 from mmjax.models.attention import SoftAttention
-from mmjax.models.build import build_autoencoder, build_classifier
-from mmjax.tasks import losses
+from mmjax.tasks.classification import Classification
+from mmjax.tasks.reconstruction import Reconstruction, squared_errors
 
 RNG = np.random.default_rng(0)
 SIZES = {
     "width": 8,
-    "tabular_hidden": (8,),
-    "features_hidden": (8,),
+    "tabular": {"hidden": (8,)},
+    "vectors": {"hidden": (8,)},
     "text": {"embed_dim": 4, "maps": 3},
     "image": {"growth": 4, "layers": (1, 1), "stem": 4},
 }
-ALL = ("tabular", "text", "image", "image_features")
+SPEC = {
+    "tabular": {"onehot": 6, "groups": 2, "numbers": 2},
+    "text": {"tokens": 7, "vocabulary": 11},
+    "image": {"side": 8},
+    "vectors": {"features": 5},
+}
+ALL = ("tabular", "text", "image", "vectors")
 
 
 def setup(modalities: tuple[str, ...] = ALL, fusion: str = "attention", **auto):
     auto = {"hidden": 8, "code": 3} | auto
-    model = Settings.from_dict({"model": SIZES | {"modalities": modalities, "fusion": fusion, "autoencoder": auto}}).model
-    spec = InputSpec(modalities, ("a", "b", "c"), 6, 2, 2, 7, 11, 8, 5)
-    return model, spec
+    settings = Settings.from_dict({"model": SIZES | {"modalities": modalities, "fusion": fusion, "autoencoder": auto}})
+    sizes = {n: SPEC[n] for n in modalities}
+    return settings, InputSpec(modalities, ("a", "b", "c"), {n: n for n in modalities}, sizes)
+
+
+def build_classifier(settings: Settings, spec: InputSpec) -> nn.Module:
+    return Classification.build(settings, spec, None)
+
+
+def build_autoencoder(settings: Settings, spec: InputSpec) -> nn.Module:
+    return Reconstruction.build(settings, spec, None)
 
 
 def make_batch(rows: int, modalities: tuple[str, ...] = ALL) -> dict:
     text = RNG.integers(1, 11, (rows, 7))
     text[:, 5:] = 0
     return {
-        "tabular_id": jnp.asarray(np.stack([RNG.integers(-1, 3, rows), RNG.integers(3, 6, rows)], 1), jnp.int32),
-        "tabular_number": jnp.asarray(RNG.random((rows, 2)), jnp.float32),
-        "text": jnp.asarray(text, jnp.int32),
-        "image": jnp.asarray(RNG.integers(0, 256, (rows, 8, 8, 3)), jnp.uint8),
-        "image_features": jnp.asarray(RNG.normal(size=(rows, 5)), jnp.float32),
+        "tabular/id": jnp.asarray(np.stack([RNG.integers(-1, 3, rows), RNG.integers(3, 6, rows)], 1), jnp.int32),
+        "tabular/number": jnp.asarray(RNG.random((rows, 2)), jnp.float32),
+        "text/word": jnp.asarray(text, jnp.int32),
+        "image/pixel": jnp.asarray(RNG.integers(0, 256, (rows, 8, 8, 3)), jnp.uint8),
+        "tabular/column_weight": jnp.ones(8),
+        "vectors/vector": jnp.asarray(RNG.normal(size=(rows, 5)), jnp.float32),
         "present": jnp.asarray(RNG.random((rows, len(modalities))) < 0.7).at[:, 0].set(True),
         "label": jnp.asarray(RNG.integers(0, 3, rows), jnp.int32),
         "weight": jnp.ones(rows, jnp.float32),
@@ -45,7 +61,7 @@ def make_batch(rows: int, modalities: tuple[str, ...] = ALL) -> dict:
 
 
 def take(batch: dict, order: np.ndarray) -> dict:
-    return {k: v[order] for k, v in batch.items()}
+    return {k: v if k == "tabular/column_weight" else v[order] for k, v in batch.items()}
 
 
 def test_attention_against_numpy():
@@ -76,8 +92,9 @@ def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, 
     garbage = dict(batch)
     for i, name in enumerate(ALL[1:], 1):
         absent = ~np.asarray(batch["present"][:, i])
-        other = make_batch(6)[name]
-        garbage[name] = jnp.where(absent.reshape(-1, *[1] * (other.ndim - 1)), other, batch[name])
+        for key in (k for k in batch if k.startswith(f"{name}/")):
+            other = make_batch(6)[key]
+            garbage[key] = jnp.where(absent.reshape(-1, *[1] * (other.ndim - 1)), other, batch[key])
     again, _ = module.apply(variables, garbage, train=False)
     np.testing.assert_allclose(np.asarray(again), np.asarray(logits), atol=1e-6)
     np.testing.assert_allclose(np.asarray(out["attention"]).sum(1), 1.0, atol=1e-6)
@@ -88,7 +105,7 @@ def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, 
 
 
 @pytest.mark.parametrize(
-    "modalities", [("tabular",), ("text",), ("image",), ("image_features",), ("tabular", "text"), ("text", "image")]
+    "modalities", [("tabular",), ("text",), ("image",), ("vectors",), ("tabular", "text"), ("text", "image")]
 )
 def test_any_subset_of_modalities(modalities: tuple[str, ...]):
     model, spec = setup(modalities, "none" if len(modalities) == 1 else "attention", kind="mmae", mode="joint")
@@ -106,10 +123,10 @@ def test_which_code_a_decoder_reads(kind: str):
     module, batch = build_autoencoder(model, spec), make_batch(4)
     batch["present"] = jnp.ones((4, 4), bool)
     variables = module.init(jax.random.key(0), batch)
-    other = batch | {"text": jnp.flip(batch["text"][:, :5], 1)}
+    other = batch | {"text/word": jnp.flip(batch["text/word"][:, :5], 1)}
     before, after = (
         module.apply(variables, b)["prediction"]["image"]
-        for b in (batch, other | {"text": jnp.pad(other["text"], ((0, 0), (0, 2)))})
+        for b in (batch, other | {"text/word": jnp.pad(other["text/word"], ((0, 0), (0, 2)))})
     )
     assert np.allclose(np.asarray(before), np.asarray(after)) == (kind == "independent")
 
@@ -118,15 +135,15 @@ def test_reconstruction_loss_against_numpy():
     """Absent modalities, padding tokens and padded columns count nowhere."""
     model, spec = setup(kind="mmae")
     module, batch = build_autoencoder(model, spec), make_batch(5)
-    batch["tabular_column_weight"] = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0], jnp.float32)
+    batch["tabular/column_weight"] = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0], jnp.float32)
     out = module.apply(module.init(jax.random.key(0), batch), batch)
-    terms = losses.reconstruction(out, batch["weight"])
+    terms = squared_errors(out, batch["weight"])
     present = np.asarray(batch["present"])
     weights = {
-        "tabular": np.ones((5, 1)) * np.asarray(batch["tabular_column_weight"])[None],
-        "text": np.repeat(np.asarray(batch["text"]) != 0, 4, axis=1) * present[:, 1:2],
+        "tabular": np.ones((5, 1)) * np.asarray(batch["tabular/column_weight"])[None],
+        "text": np.repeat(np.asarray(batch["text/word"]) != 0, 4, axis=1) * present[:, 1:2],
         "image": np.ones((5, 192)) * present[:, 2:3],
-        "image_features": np.ones((5, 5)) * present[:, 3:4],
+        "vectors": np.ones((5, 5)) * present[:, 3:4],
     }
     for name, weight in weights.items():
         error = (np.asarray(out["prediction"][name]) - np.asarray(out["target"][name])) ** 2
@@ -152,7 +169,7 @@ def test_the_text_target_cannot_collapse(train_table: bool):
     def loss(params, scale):
         out = module.apply({"params": params}, batch)
         out["target"] = {"text": out["target"]["text"] * scale}
-        total, count = losses.reconstruction(out, batch["weight"])["text"]
+        total, count = squared_errors(out, batch["weight"])["text"]
         return total / count
 
     grads = jax.grad(loss)(params, 1.0)

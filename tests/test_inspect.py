@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
-from mmjax.batch import InputSpec
 from mmjax.cli.config_flags import CONFIGS
 from mmjax.cli.main import main
 from mmjax.inference import Ensemble
+from mmjax.modalities.base import InputSpec
 from mmjax.shapes import blank_batch
 from mmjax.tasks.base import make_task
 from mmjax.train.execution.cost import flops, step_cost
@@ -94,9 +94,9 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     assert small.scratch_bytes == {}
 
 
-def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsys: pytest.CaptureFixture[str]):
+def test_sizes_are_the_tables_own_where_it_is_at_hand(synthetic_cache: Path, capsys: pytest.CaptureFixture[str]):
     """The planted table: nine materials, four kinds of packing and the missing one, mass and age; photos are not opened."""
-    options = [f"--config.data.cache={planted_cache}", "--config.data.planted_rows=240"]
+    options = [f"--config.data.cache={synthetic_cache}", "--config.data.synthetic_rows=240"]
     found = inspected(capsys, "mmae_attention.py", *options)
     sizes = {name: found["spec"][name] for name in ("groups", "numbers", "tokens", "image_size", "classes")}
     classes = ["north", "east", "south", "west"]

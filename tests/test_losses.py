@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.tasks import losses
+from mmjax.tasks.classification import correct, cross_entropy
+from mmjax.tasks.reconstruction import squared_errors
 
 
 def test_cross_entropy_against_numpy():
@@ -13,7 +14,7 @@ def test_cross_entropy_against_numpy():
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     counted = [0, 1, 4, 5]  # row 2 is padding, row 3 has no label
     w = class_weight[label[counted]]
-    total, count = losses.cross_entropy(*map(jnp.asarray, (logits, label, weight, class_weight)))
+    total, count = cross_entropy(*map(jnp.asarray, (logits, label, weight, class_weight)))
     np.testing.assert_allclose(float(total), -(w * log_p[counted, label[counted]]).sum(), rtol=1e-5)
     np.testing.assert_allclose(float(count), w.sum(), rtol=1e-6)
 
@@ -21,14 +22,12 @@ def test_cross_entropy_against_numpy():
 def test_label_smoothing_moves_mass_to_the_uniform():
     logits = np.array([[2.0, 0.0]], np.float32)
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    total, _ = losses.cross_entropy(jnp.asarray(logits), jnp.array([0]), jnp.ones(1), jnp.ones(2), 0.2)
+    total, _ = cross_entropy(jnp.asarray(logits), jnp.array([0]), jnp.ones(1), jnp.ones(2), 0.2)
     np.testing.assert_allclose(float(total), -(0.9 * log_p[0, 0] + 0.1 * log_p[0, 1]), rtol=1e-5)
 
 
 def test_correct_counts_labelled_rows_once():
-    hits, count = losses.correct(
-        jnp.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), jnp.array([0, 1, 1, -1]), jnp.array([1.0, 1, 0, 1])
-    )
+    hits, count = correct(jnp.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), jnp.array([0, 1, 1, -1]), jnp.array([1.0, 1, 0, 1]))
     assert (float(hits), float(count)) == (1.0, 2.0)
 
 
@@ -40,5 +39,5 @@ def test_reconstruction_counts_only_weighted_values():
         "target": {"image": jnp.zeros((3, 2))},
         "target_weight": {"image": jnp.array([[1.0, 1], [1, 1], [1, 0]])},
     }
-    total, count = losses.reconstruction(out, jnp.array([1.0, 0.0, 1.0]))["image"]
+    total, count = squared_errors(out, jnp.array([1.0, 0.0, 1.0]))["image"]
     assert (float(total), float(count)) == (5.0, 3.0)

@@ -49,8 +49,8 @@ def test_skip_leaves_the_step_out_and_counts_it(tmp_path: Path):
 
 def test_a_skipped_step_moves_nothing():
     """One step on a batch with a NaN: parameters, statistics and RMSprop's memory stay, the step and the count go on."""
-    from mmjax.batch import InputSpec
     from mmjax.config import Settings
+    from mmjax.modalities.base import InputSpec
     from mmjax.tasks.base import make_task
     from mmjax.train.optim import make_optimizer
     from mmjax.train.state import create

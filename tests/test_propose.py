@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.dataset import SCHEMAS
 from mmjax.datasets.infer_schema import propose_schema
-from mmjax.datasets.table import read_table
+from mmjax.datasets.locations import SCHEMAS
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema
+from tests.reading import read_file, schema_of
 
 
 def proposed(tmp_path: Path, **columns: list) -> tuple[Schema, dict[str, tuple[str, str]]]:
@@ -24,18 +24,20 @@ def test_proposed_schemas_on_real_tables(data_root: Path):
     """PetFinder's is the paper's reading, found from the values alone."""
     schema, _ = propose_schema(data_root / "petfinder" / "train.csv", label="AdoptionSpeed")
     shipped = Schema.load(SCHEMAS / "petfinder.toml")
-    assert set(schema.categorical) == set(shipped.categorical)
-    assert set(schema.continuous) == set(shipped.continuous)
-    assert (schema.id, schema.group, schema.text) == ("PetID", "RescuerID", "Description")
+    assert set(schema["categorical"]) == set(shipped["categorical"])
+    assert set(schema["continuous"]) == set(shipped["continuous"])
+    assert (schema.id, schema.group, schema["text"]) == ("PetID", "RescuerID", ("Description",))
     schema, _ = propose_schema(data_root / "fashion" / "products.csv", label="season")
-    assert (schema.image, schema.text, schema.continuous) == ("image", "productDisplayName", ("year",))
+    assert (schema["image"], schema["text"], schema["continuous"]) == (("image",), ("productDisplayName",), ("year",))
 
 
 def test_propose_says_why_and_names_a_missing_label(tmp_path: Path):
     rows = "\n".join(f"k{i},{i % 3},{i * 1.5},same,p/{i}.jpg,{'some words here ' * 3}{i},{'ab'[i % 2]}" for i in range(500))
     (tmp_path / "rows.csv").write_text(f"key,kind,size,unit,photo,note,y\n{rows}\n")
     schema, found = propose_schema(tmp_path / "rows.csv", label="y")
-    assert schema == Schema("key", "y", "", ("kind",), ("size",), "note", "photo", ignore=("unit",))
+    assert schema == schema_of(
+        id="key", label="y", categorical=("kind",), continuous=("size",), text="note", image="photo", ignore=("unit",)
+    )
     assert all(why for _, _, why in found)
     with pytest.raises(SchemaError, match="no column 'z'"):
         propose_schema(tmp_path / "rows.csv", label="z")
@@ -45,7 +47,7 @@ def test_the_proposal_reads_its_own_table(tmp_path: Path):
     """Strict: no column is unaccounted for, a constant one included."""
     columns = {"k": [f"k{i}" for i in range(60)], "n": [i / 2 for i in range(60)], "same": ["x"] * 60, "y": list("ab") * 30}
     schema, _ = proposed(tmp_path, **columns)
-    table = read_table(tmp_path / "rows.csv", schema, text_length=4, report=DataReport(strict=True))
+    table = read_file(tmp_path / "rows.csv", schema, report=DataReport(strict=True))
     assert len(table) == 60
 
 
@@ -54,7 +56,7 @@ def test_numbers_with_a_few_words_among_them(tmp_path: Path):
     size = [f"{i % 90}.5" for i in range(300)]
     size[7] = "unknown"
     schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(300)], size=size, y=list("ab") * 150)
-    assert schema.continuous == ("size",)
+    assert schema["continuous"] == ("size",)
     assert "299 of 300 values are numbers; 'unknown' (row 8) is not and would be missing" in found["size"][1]
 
 
@@ -63,7 +65,7 @@ def test_missing_numbers_are_missing_in_a_small_table(tmp_path: Path):
     weight = [f"{i / 7:.2f}" for i in range(300)]
     weight[3:60:3] = ["NA", "n/a", "", "None", "NULL"] * 3 + ["NaN"] * 4
     schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(300)], weight=weight, y=list("ab") * 150)
-    assert schema.continuous == ("weight",)
+    assert schema["continuous"] == ("weight",)
     assert found["weight"][1] == "281 different numbers from 0 to 42.71"
 
 
@@ -73,7 +75,7 @@ def test_numbers_and_words_mixed_are_told_with_the_first_word(tmp_path: Path):
     weight[6:22] = ["x"] * 16
     size = [("XL" if i % 15 == 4 else str(36 + i % 9)) for i in range(268)]
     schema, found = proposed(tmp_path, k=[f"k{i}" for i in range(268)], weight=weight, size=size, y=list("ab") * 134)
-    assert (schema.continuous, schema.categorical) == (("weight",), ("size",))
+    assert (schema["continuous"], schema["categorical"]) == (("weight",), ("size",))
     assert "252 of 268 values are numbers; 'x' (row 7) is not" in found["weight"][1]
     assert found["size"][1] == "10 different values; 250 of 268 values are numbers; 'XL' (row 5) is not"
 
@@ -89,7 +91,7 @@ def test_a_small_table_has_texts_and_dates_too(tmp_path: Path):
         kind=[f"kind {i % 13} of them" for i in range(300)],
         y=list("ab") * 150,
     )
-    assert (schema.id, schema.text, schema.categorical) == ("k", "note", ("kind",))
+    assert (schema.id, schema["text"], schema["categorical"]) == ("k", ("note",), ("kind",))
     assert schema.ignore == ("day", "seen")
     assert found["day"][1].startswith("84 different dates")
     assert found["kind"][1] == "13 different values that are no numbers"

@@ -20,10 +20,10 @@ pytest_plugins = ("tests.fixtures_trained",)
 pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 
 SMALL = [
-    "--config.data.planted_rows=240",
+    "--config.data.synthetic_rows=240",
     "--config.cv.folds=2",
     "--config.model.width=16",
-    "--config.model.tabular_hidden=(16,)",
+    "--config.model.tabular.hidden=(16,)",
     "--config.model.text.embed_dim=8",
     "--config.model.text.maps=8",
     "--config.train.max_epochs=1",
@@ -77,10 +77,10 @@ def test_rows_on_other_folds_are_not_paired_and_one_fold_is_not_tested():
 
 @pytest.mark.parametrize(
     ("table", "dataset"),
-    [("table1", "planted"), ("table1", "petfinder+grouped"), ("table2", "petfinder"), ("table2", "fashion")],
+    [("table1", "synthetic"), ("table1", "petfinder+grouped"), ("table2", "petfinder"), ("table2", "fashion")],
 )
 def test_a_report_is_valid_json_a_markdown_table_and_a_picture(table: str, dataset: str, tmp_path: Path):
-    more = {"ceiling": 0.9} if (table, dataset) == ("table1", "planted") else {}
+    more = {"ceiling": 0.9} if (table, dataset) == ("table1", "synthetic") else {}
     rows = [row(n, [0.03 * n, 0.031 * n, 0.03 * n], table=table, **more) for n in (1, 2, 3)]
     rows[2] = row(3, [0.03, 0.031, 0.03], table=table, **more)  # equal to row 1: no infinite t may reach the JSON
     Report(table, dataset, rows, {}, "mmjax reproduce", ["a note"]).write(tmp_path)
@@ -114,10 +114,10 @@ def test_duration(seconds: float, text: str):
 
 
 def test_rows_are_run_once_and_share_their_folds(
-    planted_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """A second call adds a row and trains no finished one again; its report holds both, and the first row's time stays."""
-    line = ["reproduce", "table1", f"--workdir={tmp_path}", *SMALL, f"--config.data.cache={planted_cache}"]
+    line = ["reproduce", "table1", f"--workdir={tmp_path}", *SMALL, f"--config.data.cache={synthetic_cache}"]
     assert main([*line, "--rows=1"]) == 0
     before = json.loads((tmp_path / "report.json").read_text())
     assert before["rows"][0]["seconds"] > 0

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmjax.datasets.dataset import SCHEMAS
+from mmjax.datasets.locations import SCHEMAS
 from mmjax.errors import SchemaError
 from mmjax.schema import Schema
+from tests.reading import schema_of
 
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
 
 
 @given(
-    st.builds(Schema, id=names, label=names, text=names, categorical=st.lists(names, max_size=4).map(tuple), image_dir=names)
+    st.builds(schema_of, id=names, label=names, text=names, categorical=st.lists(names, max_size=4).map(tuple), image_dir=names)
 )
 def test_a_schema_survives_toml(schema: Schema):
     """Whatever the column names: quotes, backslashes, control characters."""
@@ -43,13 +44,13 @@ def test_bad_schemas(values: dict, message: str):
 @pytest.mark.parametrize(
     ("schema", "columns", "message"),
     [
-        (Schema(continuous=("Age",)), ["age", "x"], "did you mean 'age'"),
-        (Schema(categorical=("a",), continuous=("a",)), ["a"], "as input twice"),
-        (Schema(label="y", categorical=("y",)), ["y"], "a model would read its own answer"),
-        (Schema(image_pattern="{id}-1.jpg"), ["name"], "'id'"),
-        (Schema(), ["a", "a"], "'a' twice"),
-        (Schema(text="a", ignore=("a",)), ["a"], "ignores 'a' and names it as text"),
-        (Schema(id="id"), [f"c{i}" for i in range(99)], "and 69 more"),
+        (schema_of(continuous=("Age",)), ["age", "x"], "did you mean 'age'"),
+        (schema_of(categorical=("a",), continuous=("a",)), ["a"], "as input twice"),
+        (schema_of(label="y", categorical=("y",)), ["y"], "a model would read its own answer"),
+        (schema_of(image_pattern="{id}-1.jpg"), ["name"], "'id'"),
+        (schema_of(), ["a", "a"], "'a' twice"),
+        (schema_of(text="a", ignore=("a",)), ["a"], "ignores 'a' and names it as text"),
+        (schema_of(id="id"), [f"c{i}" for i in range(99)], "and 69 more"),
     ],
 )
 def test_a_schema_that_does_not_fit(schema: Schema, columns: list[str], message: str):
@@ -66,12 +67,12 @@ def test_a_file_that_is_no_schema(tmp_path: Path, text: bytes):
 
 
 def test_columns_named_nowhere():
-    schema = Schema(id="a", text="b", image_pattern="{c}.jpg", ignore=("d",))
+    schema = schema_of(id="a", text="b", image_pattern="{c}.jpg", ignore=("d",))
     schema.check(["a", "b", "c", "e", "", ""], "rows.csv")  # an ignored column may be absent; nameless ones are no duplicates
     assert schema.unused(["a", "b", "c", "d", "e"]) == ["e"]
 
 
 def test_shipped_schemas_load():
     petfinder = Schema.load(SCHEMAS / "petfinder.toml")
-    assert (len(petfinder.categorical), len(petfinder.continuous)) == (15, 4)  # the paper's counts
+    assert (len(petfinder["categorical"]), len(petfinder["continuous"])) == (15, 4)  # the paper's counts
     assert Schema.load(SCHEMAS / "fashion.toml").label == "season"

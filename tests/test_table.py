@@ -8,16 +8,15 @@ from fuzz_targets import GOOD, SCHEMA, fuzz_table, table_mutants
 
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.table import Table, read_table
 from mmjax.errors import DataError, SchemaError
-from mmjax.schema import Schema
 from tests.killing import record
+from tests.reading import Read, read_file, schema_of
 
 
-def read(tmp_path: Path, text: str | bytes, report: DataReport | None = None, **options) -> Table:
+def read(tmp_path: Path, text: str | bytes, report: DataReport | None = None, **options) -> Read:
     file = tmp_path / "rows.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_table(file, SCHEMA, text_length=4, report=report or DataReport(), **options)
+    return read_file(file, SCHEMA, report=report or DataReport(), **options)
 
 
 def test_columns(tmp_path: Path):
@@ -86,7 +85,7 @@ def test_refusals(tmp_path: Path, text: str, error: type, message: str):
 
 def test_missing_file_and_group_column(tmp_path: Path):
     with pytest.raises(DataError, match="cannot be read"):
-        read_table(tmp_path / "none.csv", SCHEMA, text_length=4, report=DataReport())
+        read_file(tmp_path / "none.csv", SCHEMA, report=DataReport())
     with pytest.raises(DataError, match="no column 'seller' to group"):
         read(tmp_path, GOOD, group="seller")
 
@@ -127,7 +126,6 @@ def test_thousands_of_categories_and_a_constant_column(tmp_path: Path):
 
 def test_a_large_table_goes_to_disk_and_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     small = read(tmp_path, GOOD)
-    monkeypatch.setattr("mmjax.datasets.table._LARGE", 1)
     monkeypatch.setattr("mmjax.datasets.table._CHUNK", 2)
     large = read(tmp_path, GOOD, cache_dir=tmp_path / "cache")
     assert isinstance(large.words, np.memmap)
@@ -201,8 +199,8 @@ def test_a_class_may_be_called_none(tmp_path: Path):
     """Where the schema lists it; else it means no label."""
     file = tmp_path / "rows.csv"
     file.write_text("id,y\n1,None\n2,Some\n3,\n")
-    schema = Schema(id="id", label="y", classes=("None", "Some"))
-    assert read_table(file, schema, text_length=1, report=DataReport()).label.tolist() == [0, 1, -1]
+    schema = schema_of(id="id", label="y", classes=("None", "Some"))
+    assert read_file(file, schema, report=DataReport()).label.tolist() == [0, 1, -1]
 
 
 def test_rows_without_an_id_are_kept_and_counted(tmp_path: Path):

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.table import Table, read_table
-from mmjax.schema import Schema
+from tests.reading import Read, read_file, schema_of
 
 few = settings(max_examples=40, deadline=None)
 cells = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-SCHEMA = Schema(id="id", categorical=("c",), continuous=("n",), text="t", image="p")
+SCHEMA = schema_of(id="id", categorical=("c",), continuous=("n",), text="t", image="p")
 HEADER = ["id", "c", "n", "t", "p"]
 
 
@@ -37,11 +36,11 @@ def parsed(text: str, encoding: str = "utf-8") -> tuple[list[list[str]], DataRep
         return list(open_rows(file, report)[1]), report
 
 
-def read(text: str) -> Table:
+def read(text: str) -> Read:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.csv"
         file.write_bytes(text.encode())
-        return read_table(file, SCHEMA, text_length=3, report=DataReport())
+        return read_file(file, SCHEMA, text_length=3, report=DataReport())
 
 
 @few

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from mmjax.models import inputs
 from mmjax.models.densenet import DenseNet
 from mmjax.models.mlp import MLP
-from mmjax.models.textcnn import TextCNN, _dense_gradients, _picked_gradients
+from mmjax.models.textcnn import TextCNN
 from mmjax.ops.cpu import convolution as fast_conv
+from mmjax.ops.cpu.text_gradients import picked_gradients
+from mmjax.ops.onehot import onehot_product, onehot_vector
+from mmjax.ops.text_convolution import dense_gradients
 
 F32 = jnp.dtype("float32")
 RNG = np.random.default_rng(0)
@@ -122,14 +124,11 @@ def test_looked_up_rows_equal_the_product_with_zeros(numbers: int):
     onehot, groups, rows = 48, 3, 5
     ids = RNG.integers(0, onehot // groups, (rows, groups)) + np.arange(groups) * (onehot // groups)
     ids[1, 2] = -1
-    batch = {
-        "tabular_id": jnp.asarray(ids.astype(np.int16)),
-        "tabular_number": jnp.asarray(RNG.random((rows, numbers), np.float32)),
-    }
-    product = inputs.tabular_product(batch, onehot)
+    batch = jnp.asarray(RNG.random((rows, numbers), np.float32)), jnp.asarray(ids.astype(np.int16))
+    product = onehot_product(*batch, onehot)
     assert (product is not jax.lax.dot_general) == (jax.default_backend() == "cpu")
-    assert inputs.tabular_product(batch, onehot - 1) is jax.lax.dot_general, "too few columns a group to win"
-    x = inputs.tabular_vector(batch, onehot, F32)
+    assert onehot_product(*batch, onehot - 1) is jax.lax.dot_general, "too few columns a group to win"
+    x = onehot_vector(*batch, onehot, F32)
     kernel = jnp.asarray(RNG.normal(size=(numbers + onehot, 7)).astype(np.float32))
     results = []
     for used in (None, product):
@@ -211,6 +210,6 @@ def test_gradients_of_the_winning_places_alone_equal_the_matrix_products(rows: i
     rng = np.random.default_rng(0)
     x, taps = rng.standard_normal((rows, 9, 6), np.float32), rng.standard_normal((6, 20), np.float32)
     at, grad = rng.integers(0, 9, (rows, 20)).astype(np.int32), rng.standard_normal((rows, 20), np.float32)
-    picked, dense = (jax.jit(f)(x, taps, at, grad) for f in (_picked_gradients, _dense_gradients))
+    picked, dense = (jax.jit(f)(x, taps, at, grad) for f in (picked_gradients, dense_gradients))
     for one, other in zip(picked, dense, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=0)

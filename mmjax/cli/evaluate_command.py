@@ -63,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     """The folds' own held-out rows, and whether the metrics are those of summary.json."""
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
-    from mmjax.datasets.splits import load_folds  # noqa: PLC0415
     from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
+    from mmjax.datasets.splits import load_folds  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     settings = ensemble.settings

@@ -52,13 +52,9 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
-    single: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
-    schema = Schema(
-        **single,
-        categorical=tuple(by_role.get("categorical", ())),
-        continuous=tuple(by_role.get("continuous", ())),
-        ignore=tuple(name for name in by_role.get("", ()) if name),
-    )
+    values_of: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
+    values_of |= {r: by_role[r] for r in ("categorical", "continuous") if r in by_role}
+    schema = Schema.from_dict(values_of | {"ignore": [name for name in by_role.get("", ()) if name]})
     return schema, found
 
 

@@ -14,12 +14,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from mmjax import registry
 from mmjax.config import Settings
-from mmjax.datasets.splits import load_folds
 from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.splits import load_folds
 from mmjax.errors import WorkdirError
 from mmjax.io.workdir import atomic_write_json, atomic_write_text
-from mmjax import registry
 from mmjax.tasks import metrics
 from mmjax.tasks.base import Task
 from mmjax.train.fold_data import FoldRows

@@ -16,22 +16,22 @@ arrays of all rows -> a batch cut from them -> `Modality.tower` and `Modality.ta
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, UInt64
 from numpy.typing import NDArray
 
 from mmjax import registry
-from mmjax.data.arrays import Allocate
 from mmjax.data.data_report import DataReport
-from mmjax.models.autoencoder import Target
 from mmjax.errors import ConfigError, DataError, SchemaError
+from mmjax.modalities.reading import Columns, Encoder, PathOption, Reader, Source
+from mmjax.models.autoencoder import Target
 from mmjax.models.classifier import Tower
 from mmjax.schema import Schema, SchemaKey
+
+__all__ = ["Batch", "Columns", "Encoder", "InputSpec", "Modality", "PathOption", "Reader", "Sizes", "Source", "Target", "Tower"]
 
 Batch = dict[str, Any]
 Sizes = Mapping[str, int]
@@ -85,99 +85,6 @@ def modality_class(kind: str) -> type["Modality"]:
     return known[kind]
 
 
-class PathOption(NamedTuple):
-    """A path a person may give when predicting: `--<flag>`, `config.data.<setting>`."""
-
-    flag: str
-    setting: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """A table that is read, and what its readers need to know.
-
-    Attributes:
-      path: the table's name for messages.
-      root: folder that other paths are relative to.
-      report: told of every problem.
-      cache: folder for what is kept between runs.
-      spill: folder for columns of a table larger than memory; None keeps them in memory.
-      predicting: rows to predict may lack anything; training rows may not all lack a modality.
-      log: prints a line.
-      progress: told how many files of how many are read.
-    """
-
-    path: str
-    root: Path
-    report: DataReport
-    cache: Path
-    spill: Path | None = None
-    predicting: bool = False
-    log: Callable[[str], None] | None = None
-    progress: Callable[[int, int], None] | None = None
-
-
-class Columns(Protocol):
-    """A modality of all N rows of a table, before any fold."""
-
-    @property
-    def present(self) -> Bool[np.ndarray, " N"]:
-        """Which rows have the modality."""
-        ...
-
-    def part(self, rows: slice) -> "Columns":
-        """Consecutive rows, as views: a memory-mapped table stays on the disk."""
-        ...
-
-    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
-        """Name and 64 bits a row of every column: tells whether a table has changed (mmjax/datasets/fingerprint.py)."""
-        ...
-
-
-class Reader(Protocol):
-    """Collects a modality's columns while a table is read."""
-
-    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
-        """Adds a chunk: cells by column; `first` is the number of its first row."""
-        ...
-
-    def finish(self, ids: Sequence[str]) -> Columns:
-        """All rows.
-
-        Raises:
-          DataError: no row has what training needs.
-        """
-        ...
-
-
-class Encoder(Protocol):
-    """What one fold learnt of a modality on its training rows."""
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """What `Modality.tower` and `arrays` are sized by."""
-        ...
-
-    def transform(self, columns: Any, rows: int, allocate: Allocate) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
-        """Arrays of all rows, by part, in what `allocate` makes, and which rows are present.
-
-        Args:
-          columns: `Columns`; None where a table lacks the modality: it is absent in every row.
-          rows: N.
-          allocate: makes the arrays.
-        """
-        ...
-
-    def notes(self) -> list[str]:
-        """Sentences for the log."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `Modality.load_encoder(to_dict())` encodes alike."""
-        ...
-
-
 class Modality(ABC):
     """A modality of a table: one column, or the columns that belong together.
 
@@ -225,9 +132,10 @@ class Modality(ABC):
         return (self.column,)
 
     def lacking(self, header: Sequence[str], source: Source) -> str:
-        """Why every row of a table to predict lacks it, or ''; columns that must be there are the schema's to check."""
-        del header, source
-        return ""
+        """Why every row of a table to predict lacks it, or ''."""
+        del source
+        gone = [c for c in self.reads if c not in header]
+        return f"there is no column {gone[0]!r}" if gone else ""
 
     def without(self, schema: Schema) -> Schema:
         """The schema without this modality's own columns, for a table that lacks them."""
@@ -289,6 +197,10 @@ class Modality(ABC):
         del encoder, settings, report
         return {}
 
+    def report_unseen(self, fitted: Sequence[Any], columns: Any, report: DataReport) -> None:
+        """Tells of values in a table to predict that none of the folds' encoders was fitted on."""
+        del fitted, columns, report
+
     @staticmethod
     def check_settings(settings: Any) -> None:
         """Refuses what can be refused before rows are encoded.
@@ -303,10 +215,10 @@ class Modality(ABC):
         del data, model, batch_size
         return 0
 
-    @staticmethod
-    @abstractmethod
-    def describe(sizes: Sizes) -> str:
+    @classmethod
+    def describe(cls, sizes: Sizes) -> str:
         """Its sizes, for people."""
+        return f"{cls.kind}: {', '.join(f'{size} {name}' for name, size in sizes.items())}"
 
 
 def modalities_of(schema: Schema, data: Any, wanted: Sequence[str] = ()) -> list[Modality]:
@@ -327,8 +239,11 @@ def modalities_of(schema: Schema, data: Any, wanted: Sequence[str] = ()) -> list
         if name not in registry.modalities():
             known = dict.fromkeys([*registry.modalities(), *names])
             raise ConfigError(f"config.model.modalities names {name!r}; use each of {', '.join(known)} at most once.")
-        keys = " or ".join(key.name for key in registry.modalities()[name].schema_keys if key.holds != "value") or "its columns"
-        raise DataError(f"the model reads {name!r} but the schema names no {keys}; name one, or drop {name!r} from model.modalities.")
+        known_keys = registry.modalities()[name].schema_keys
+        keys = " or ".join(key.name for i, key in enumerate(known_keys) if i == 0 or key.holds != "value")
+        raise DataError(
+            f"the model reads {name!r} but the schema names no {keys}; name one, or drop {name!r} from model.modalities."
+        )
     return [m for m in found if not wanted or m.name in wanted or m.kind in wanted]
 
 

@@ -15,7 +15,7 @@ from mmjax.config_rules import choice, positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.errors import DataError
-from mmjax.modalities.base import Modality, PathOption, Sizes, Source, Target, Tower
+from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, Source, Target, Tower
 from mmjax.models.densenet import DenseNet, pixels
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey, columns_of
@@ -69,10 +69,9 @@ class Image(Modality):
 
     def lacking(self, header: Sequence[str], source: Source) -> str:
         """Its columns and its folder may be absent."""
-        if gone := [c for c in self.reads if c not in header]:
-            return f"there is no column {gone[0]!r}"
         folder = self.folder(source)
-        return "" if folder.is_dir() else f"there is no folder {folder} of photos (name one with --images)"
+        missing = "" if folder.is_dir() else f"there is no folder {folder} of photos (name one with --images)"
+        return super().lacking(header, source) or missing
 
     def reader(self, source: Source) -> "ImageReader":
         """Collects paths and opens the photos at the end."""
@@ -145,14 +144,9 @@ class Image(Modality):
             maps, places = int((maps + layers * image.growth) * image.compression), places // 4
         return 8 * batch_size * values
 
-    @staticmethod
-    def describe(sizes: Sizes) -> str:
-        """Its side."""
-        return f"{sizes['side']} x {sizes['side']} photos"
-
 
 @dataclass(frozen=True)
-class ImageColumns:
+class ImageColumns(Columns):
     """All rows' photos, and the column or pattern they are from."""
 
     column: str
@@ -174,7 +168,7 @@ class ImageColumns:
             yield f"photos ({self.column})", self.store.digest_N
 
 
-class ImageReader:
+class ImageReader(Reader):
     """Paths as the table has them, or made from the pattern; checked where photos are opened."""
 
     def __init__(self, column: str, folder: Path, size: int, source: Source):
@@ -210,7 +204,7 @@ class ImageReader:
 
 
 @dataclass(frozen=True)
-class ImageEncoder:
+class ImageEncoder(Encoder):
     """Pixels as they are; `side` is their height and width."""
 
     side: int
@@ -235,11 +229,3 @@ class ImageEncoder:
             found = columns.store.size
             raise DataError(f"photos are stored at {found} px, training had {self.side}; set data.image_size={self.side}.")
         return {"pixel": columns.store.pixels}, columns.present
-
-    def notes(self) -> list[str]:
-        """Nothing to say."""
-        return []
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"side": self.side}

@@ -1,6 +1,6 @@
 """The table: categorical columns as one-hot groups, numbers min-max scaled or cut into quantile bins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
+from mmjax.data.data_report import DataReport
 from mmjax.errors import DataError
-from mmjax.modalities.base import Modality, Sizes, Source, Target, Tower, id_dtype
+from mmjax.modalities.base import Encoder, Modality, Sizes, Source, Target, Tower, id_dtype
 from mmjax.modalities.tabular_columns import TabularColumns, TabularReader
 from mmjax.models.mlp import MLP
 from mmjax.ops.onehot import onehot_product, onehot_vector
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
+
 
 @register_modality("tabular")
 class Tabular(Modality):
@@ -50,6 +52,11 @@ class Tabular(Modality):
         """All its columns."""
         return self.schema["categorical"] + self.schema["continuous"]
 
+    def lacking(self, header: Sequence[str], source: Source) -> str:
+        """Never as a whole: the schema checks that every column is there."""
+        del header, source
+        return ""
+
     def reader(self, source: Source) -> TabularReader:
         """Reads its columns."""
         return TabularReader(self.schema, source)
@@ -57,6 +64,17 @@ class Tabular(Modality):
     def fit(self, columns: TabularColumns, rows: NDArray[np.integer]) -> "TabularEncoder":
         """Learns categories, medians, ranges and bin edges."""
         return TabularEncoder.fit(columns, rows, discretize=self.data.discretize, bins=self.data.bins)
+
+    def report_unseen(self, fitted: Sequence["TabularEncoder"], columns: TabularColumns, report: DataReport) -> None:
+        """Tells of every category that none of the folds was trained on; a row of it has none of its column's."""
+        for c, seen in enumerate(zip(*(encoder.values for encoder in fitted), strict=True)):
+            known, values = set().union(*seen), columns.categories[c]
+            found = np.unique(columns.code_NxC[:, c], return_index=True, return_counts=True)
+            for code, row, count in zip(*found, strict=True):
+                if values[code] not in known:
+                    place = {"file": columns.path, "row": row, "column": columns.names[c], "value": values[code]}
+                    action = f"no category in its {count} row(s): no training row has it"
+                    report.add("category_unseen", **place, action=action)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "TabularEncoder":
@@ -97,11 +115,6 @@ class Tabular(Modality):
             weight=lambda inputs, present_Bx1: present_Bx1 * inputs["column_weight"][None],
         )
 
-    @staticmethod
-    def describe(sizes: Sizes) -> str:
-        """Its width."""
-        return f"{sizes['numbers'] + sizes['onehot']} tabular columns"
-
 
 @dataclass(frozen=True)
 class NumberColumn:
@@ -124,7 +137,7 @@ class NumberColumn:
 
 
 @dataclass(frozen=True)
-class TabularEncoder:
+class TabularEncoder(Encoder):
     """Source: SPEC "Input layer". Groups are the categorical columns, then the discretised ones.
 
     Attributes:
@@ -249,20 +262,10 @@ class TabularEncoder:
                 lines.append(f"{number.name}: has one value in the training rows, so it tells nothing.")
         return lines
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict(to_dict())` encodes alike."""
-        return {
-            "values": [list(v) for v in self.values],
-            "numbers": [{**vars(n), "edges": list(n.edges)} for n in self.numbers_of],
-            "discretize": self.discretize,
-            "names": list(self.names),
-            "missing": list(self.missing),
-        }
-
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "TabularEncoder":
         """Inverse of `to_dict`."""
-        numbers = tuple(NumberColumn(**{**n, "edges": tuple(map(float, n["edges"]))}) for n in d["numbers"])
+        numbers = tuple(NumberColumn(**{**n, "edges": tuple(map(float, n["edges"]))}) for n in d["numbers_of"])
         values = tuple(tuple(map(str, v)) for v in d["values"])
         return cls(values, numbers, bool(d["discretize"]), tuple(d["names"]), tuple(d["missing"]))
 

@@ -11,7 +11,7 @@ from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import MISSING, number_categories
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_numbers, hash_texts
-from mmjax.modalities.base import Source
+from mmjax.modalities.reading import Columns, Reader, Source
 from mmjax.schema import Schema
 
 _MANY = 1000  # values of a categorical column from which it is reported
@@ -19,7 +19,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class TabularColumns:
+class TabularColumns(Columns):
     """All rows.
 
     Attributes:
@@ -42,11 +42,6 @@ class TabularColumns:
         """Every row."""
         return np.ones(len(self.code_NxC), bool)
 
-    def part(self, rows: slice) -> "TabularColumns":
-        """Consecutive rows."""
-        fields = self.path, self.names, self.number_names, self.code_NxC[rows], self.categories, self.number_NxS[rows]
-        return TabularColumns(*fields)
-
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Values count, not their numbers, which shift with every value that is new."""
         for name, values, code_N in zip(self.names, self.categories, self.code_NxC.T, strict=True):
@@ -55,7 +50,7 @@ class TabularColumns:
             yield name, hash_numbers(number_N)
 
 
-class TabularReader:
+class TabularReader(Reader):
     """Columns of strings as integer and number columns; every value that cannot be read is reported."""
 
     def __init__(self, schema: Schema, source: Source):
@@ -78,7 +73,9 @@ class TabularReader:
         del ids
         categories = tuple(tuple(seen) for seen in self._values)
         path = self._source.path
-        columns = TabularColumns(path, self._names, self._number_names, self._codes.finish(), categories, self._numbers.finish())
+        columns = TabularColumns(
+            path, self._names, self._number_names, self._codes.finish(), categories, self._numbers.finish()
+        )
         if not self._source.predicting:  # a table to predict may well be one row
             _check_columns(columns, self._source.report)
         return columns

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
 from mmjax.errors import DataError
-from mmjax.modalities.base import Modality, Sizes, Source, Target, Tower, id_dtype
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, Source, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey
@@ -60,11 +60,6 @@ class Text(Modality):
     def reader(self, source: Source) -> "TextReader":
         """Reads its column."""
         return TextReader(self.column, self.data.text_length, source)
-
-    def lacking(self, header: Sequence[str], source: Source) -> str:
-        """Its column may be absent."""
-        del source
-        return "" if self.column in header else f"there is no column {self.column!r}"
 
     def fit(self, columns: "TextColumns", rows: NDArray[np.integer]) -> "TextEncoder":
         """Counts words."""
@@ -115,9 +110,7 @@ class Text(Modality):
         return Target(sizes["tokens"] * dim, flatten, weight, {"table": table})
 
     @classmethod
-    def initial_values(
-        cls, encoder: "TextEncoder", settings: Any, report: DataReport | None = None
-    ) -> dict[str, np.ndarray]:
+    def initial_values(cls, encoder: "TextEncoder", settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
         """Word vectors of `config.data.word_vectors`: the padding row is zero, words that the file lacks are drawn."""
         path, text = settings.data.word_vectors, settings.model.text
         if not path:
@@ -135,14 +128,9 @@ class Text(Modality):
         if settings.data.word_vectors:
             check_vectors(Path(settings.data.word_vectors), settings.model.text.embed_dim)
 
-    @staticmethod
-    def describe(sizes: Sizes) -> str:
-        """Its vocabulary and length."""
-        return f"{sizes['vocabulary']} text ids, {sizes['tokens']} tokens"
-
 
 @dataclass(frozen=True)
-class TextColumns:
+class TextColumns(Columns):
     """All rows.
 
     Attributes:
@@ -160,16 +148,12 @@ class TextColumns:
         """Rows with a word."""
         return np.asarray(self.word_NxT[:, 0] > 0)
 
-    def part(self, rows: slice) -> "TextColumns":
-        """Consecutive rows."""
-        return replace(self, word_NxT=self.word_NxT[rows])
-
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Words count, not their numbers."""
         yield self.name, hash_rows(self.word_NxT, hash_texts(self.words))
 
 
-class TextReader:
+class TextReader(Reader):
     """Tokenises a column once, for all folds."""
 
     def __init__(self, column: str, length: int, source: Source):
@@ -215,7 +199,7 @@ def number_words(column: Sequence[str], words: Words, length: int) -> Int[np.nda
 
 
 @dataclass(frozen=True)
-class TextEncoder:
+class TextEncoder(Encoder):
     """Words to ids: 0 padding, 1 unknown, 2... `words`.
 
     Attributes:
@@ -282,10 +266,6 @@ class TextEncoder:
     def notes(self) -> list[str]:
         """The size of the vocabulary."""
         return [f"text: {len(self.words)} words in the vocabulary, {self.tokens} tokens a row."]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict(to_dict())` encodes alike."""
-        return {"words": list(self.words), "tokens": self.tokens}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "TextEncoder":

@@ -1,7 +1,7 @@
 """Ready-made vectors, such as another model's of a photo or a text: an .npz file aligned to the table's ids."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows
 from mmjax.errors import DataError
-from mmjax.modalities.base import Modality, PathOption, Sizes, Source, Target, Tower
+from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, Source, Target, Tower
 from mmjax.models.mlp import MLP
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
@@ -101,30 +101,26 @@ class Vectors(Modality):
         del model
         return Target(sizes["features"], lambda inputs, _, dtype: inputs["vector"].astype(dtype))
 
-    @staticmethod
-    def describe(sizes: Sizes) -> str:
-        """Its length."""
-        return f"{sizes['features']} numbers of a vector"
-
 
 @dataclass(frozen=True)
-class VectorColumns:
-    """All rows of a file: vector_NxV, zeros where absent."""
+class VectorColumns(Columns):
+    """All rows of a file: vector_NxV, zeros where absent, and which rows have one."""
 
     file: str
     vector_NxV: Float[np.ndarray, "N V"]
-    present: Bool[np.ndarray, " N"]
+    present_N: Bool[np.ndarray, " N"]
 
-    def part(self, rows: slice) -> "VectorColumns":
-        """Consecutive rows."""
-        return replace(self, vector_NxV=self.vector_NxV[rows], present=self.present[rows])
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Rows with a vector."""
+        return self.present_N
 
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Of the numbers of rows that have a vector."""
         yield f"vectors ({self.file})", np.where(self.present, hash_rows(self.vector_NxV), np.uint64(0))
 
 
-class VectorReader:
+class VectorReader(Reader):
     """Needs no cells."""
 
     def __init__(self, path: Path, report: DataReport):
@@ -138,9 +134,7 @@ class VectorReader:
         return VectorColumns(self._path.name, *load_vectors(self._path, ids, self._report))
 
 
-def load_vectors(
-    path: Path, ids: Sequence[str], report: DataReport
-) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
+def load_vectors(path: Path, ids: Sequence[str], report: DataReport) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
     """Reads `ids` and `features` from an .npz file, without pickle, and puts them in the table's order.
 
     Args:
@@ -210,7 +204,7 @@ def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
 
 
 @dataclass(frozen=True)
-class VectorEncoder:
+class VectorEncoder(Encoder):
     """Mean 0 and standard deviation 1 over the training rows; a constant column is 0.
 
     Attributes:
@@ -260,14 +254,6 @@ class VectorEncoder:
             scaled_nxV = (vector_NxV[part] - np.asarray(self.mean)) * scale_V
             out_NxV[part] = np.where(columns.present[part, None], np.clip(scaled_nxV, -_FAR, _FAR), 0)
         return {"vector": out_NxV}, columns.present
-
-    def notes(self) -> list[str]:
-        """Nothing to say."""
-        return []
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict(to_dict())` encodes alike."""
-        return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "VectorEncoder":

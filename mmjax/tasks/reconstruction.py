@@ -25,9 +25,7 @@ class Reconstruction(Task):
     def check(cls, settings: Settings) -> None:
         """There must be an autoencoder."""
         if settings.model.autoencoder.kind == "none":
-            raise ConfigError(
-                "config.task is autoencoder but config.model.autoencoder.kind is none; use independent or mmae."
-            )
+            raise ConfigError("config.task is autoencoder but config.model.autoencoder.kind is none; use independent or mmae.")
 
     @classmethod
     def build(cls, settings: Settings, spec: InputSpec, axis_name: str | None) -> MultiModalAutoencoder:

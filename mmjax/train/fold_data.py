@@ -7,16 +7,16 @@ not on which are trained, so a fold beside others gives what it gives alone, and
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax import registry
 from mmjax.config import Settings
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax import registry
 from mmjax.modalities.base import InputSpec, modality_class
 from mmjax.ops import prng
 from mmjax.shapes import blank_batch, shared_arrays
@@ -50,7 +50,9 @@ class FoldRows:
     constant: dict[str, np.ndarray]
 
 
-def stack_rows(spec: InputSpec, folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()) -> Rows:
+def stack_rows(
+    spec: InputSpec, folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()
+) -> Rows:
     """Rows of a group of folds with a leading fold axis; the last fold fills up to `width`.
 
     Args:

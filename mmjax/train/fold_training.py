@@ -18,7 +18,7 @@ from mmjax.train import fold_data as folds
 from mmjax.train import state
 from mmjax.train.execution.compile import EPOCH, PLAN, STEPS
 from mmjax.train.execution.concurrent_folds import run_beside
-from mmjax.train.execution.cost import StepCost, step_cost
+from mmjax.train.execution.cost import step_cost
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, make_plan
 from mmjax.train.fold_data import FoldRows

@@ -8,26 +8,25 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mmjax.modalities.base import InputSpec
+from mmjax import registry
 from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.loader import evaluation_batch_size
-from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
-from mmjax import registry
 from mmjax.datasets.dataset import Dataset, open_dataset
-from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.datasets.fingerprint import DataFingerprint
+from mmjax.datasets.locations import cache_dir
+from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.errors import DataError
 from mmjax.io import checkpoint
 from mmjax.io.metrics_log import MetricsLog, Progress
 from mmjax.io.processes import is_primary
 from mmjax.io.workdir import Workdir, atomic_write_json, environment
+from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
 from mmjax.shapes import blank_rows, modality_constants, shared_arrays, tree_bytes
 from mmjax.tasks.base import Task, make_task, phases
-from mmjax.train import fold_data as folds
 from mmjax.train.execution.compile import Ahead
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan
@@ -90,7 +89,9 @@ def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
     of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
     """
     kinds = registry.modalities()
-    convolutions = registry.tasks()[name].stream and any(m not in kinds or kinds[m].convolves for m in settings.model.modalities)
+    convolutions = registry.tasks()[name].stream and any(
+        m not in kinds or kinds[m].convolves for m in settings.model.modalities
+    )
     rule = _CACHED if convolutions and jax.default_backend() == "cpu" else _EVALUATED
     return evaluation_batch_size(rows, settings.train.eval_batch_size or rule)
 

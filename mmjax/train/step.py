@@ -9,8 +9,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from mmjax.modalities.base import Batch
 from mmjax.config import Settings
+from mmjax.modalities.base import Batch
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
 from mmjax.train.optim import learning_rate

@@ -6,7 +6,9 @@ from jaxtyping import Array, Float, Int
 
 
 @jax.custom_vjp
-def look_up(kernel_DxM: Float[Array, "D M"], number_BxS: Float[Array, "B S"], column_BxC: Int[Array, "B C"]) -> Float[Array, "B M"]:
+def look_up(
+    kernel_DxM: Float[Array, "D M"], number_BxS: Float[Array, "B S"], column_BxC: Int[Array, "B C"]
+) -> Float[Array, "B M"]:
     """[numbers, one-hot] @ kernel; a column past the end counts for nothing."""
     size = number_BxS.shape[1]
     row_BxCxM = jnp.take(kernel_DxM, size + column_BxC, axis=0, mode="fill", fill_value=0)

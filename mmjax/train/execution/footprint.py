@@ -11,8 +11,8 @@ from typing import Any
 import jax
 from jax.stages import Lowered
 
-from mmjax.modalities.base import InputSpec
 from mmjax.config import Settings
+from mmjax.modalities.base import InputSpec
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.tasks.base import Task, make_task
 from mmjax.train import run

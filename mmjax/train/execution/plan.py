@@ -16,9 +16,9 @@ from typing import Any
 import jax
 
 from mmjax.config import Settings
-from mmjax.tasks.base import Task
 from mmjax.data.arrays import host_memory
 from mmjax.errors import ConfigError
+from mmjax.tasks.base import Task
 from mmjax.train.execution.concurrent_folds import cores
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmjax.config import DataSettings, Settings
+from mmjax.config import Settings, data_settings
 from mmjax.datasets import fingerprint as module
 from mmjax.datasets.dataset import Dataset, open_dataset
-from mmjax.datasets.fingerprint import DataDigest
-from mmjax.datasets.synthetic import write_planted
+from mmjax.datasets.fingerprint import DataFingerprint
+from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import WorkdirError
 
 ALL = ("tabular", "text", "image", "image_features")
@@ -22,8 +22,8 @@ ALL = ("tabular", "text", "image", "image_features")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "planted"
-    write_planted(folder, rows=20, seed=0)
+    folder = tmp_path / "synthetic"
+    write_synthetic(folder, rows=20, seed=0)
     schema = (folder / "schema.toml").read_text()
     (folder / "schema.toml").write_text(schema + 'image_features = "vectors.npz"\n')
     write_vectors(folder)
@@ -39,7 +39,7 @@ def write_vectors(folder: Path, changed: int = -1) -> None:
 
 def opened(root: Path, group: str = "", **data: str) -> Dataset:
     where = {"root": str(root), "table": "parcels.csv", "schema": "schema.toml", "cache": str(root.parent / "c")}
-    settings = DataSettings(name="table", **where, image_size=8, **data)
+    settings = data_settings(name="table", **where, image_size=8, **data)
     return open_dataset(settings, ALL, group=group)
 
 
@@ -79,14 +79,14 @@ CHANGES = [
 def test_a_change_is_placed(change: Callable[[Path], None], row: int, column: str, root: Path, tmp_path: Path):
     """Breaks when a column the run reads is left out, or a new value shifts the numbers of the rows before it."""
     settings = settings_of()
-    DataDigest.of(opened(root), settings).save(tmp_path / "digest.json")
-    known = DataDigest.load(tmp_path / "digest.json")
+    DataFingerprint.of(opened(root), settings).save(tmp_path / "digest.json")
+    known = DataFingerprint.load(tmp_path / "digest.json")
     assert known is not None
-    DataDigest.of(opened(root), settings).check(known, opened(root), tmp_path)
+    DataFingerprint.of(opened(root), settings).check(known, opened(root), tmp_path)
     change(root)
     dataset = opened(root)
     with pytest.raises(WorkdirError) as raised:
-        DataDigest.of(dataset, settings).check(known, dataset, tmp_path)
+        DataFingerprint.of(dataset, settings).check(known, dataset, tmp_path)
     said = str(raised.value)
     assert f"{root / 'parcels.csv'}: its data have changed" in said
     assert f"(row {row} (id 'P{row - 1:06d}') is the first, changed: {column})" in said
@@ -95,37 +95,40 @@ def test_a_change_is_placed(change: Callable[[Path], None], row: int, column: st
 def test_what_is_not_read_may_change(root: Path):
     """A run of the text alone: other columns, photos, a value written otherwise, and the label of an autoencoder."""
     text = settings_of(("text",))
-    before, blind = DataDigest.of(opened(root), text), DataDigest.of(opened(root), settings_of(("text",), task="autoencoder"))
+    before, blind = (
+        DataFingerprint.of(opened(root), text),
+        DataFingerprint.of(opened(root), settings_of(("text",), task="autoencoder")),
+    )
     for change, _, column in CHANGES:
         if column not in ("route", "note"):
             change(root)
     cell("note", 2, pd.read_csv(root / "parcels.csv", dtype=str)["note"][2].upper() + " !")(root)
-    assert DataDigest.of(opened(root), text).columns == before.columns
+    assert DataFingerprint.of(opened(root), text).columns == before.columns
     cell("route", 7, "nowhere")(root)
-    assert DataDigest.of(opened(root), text).columns != before.columns
-    assert DataDigest.of(opened(root), settings_of(("text",), task="autoencoder")).columns == blind.columns
+    assert DataFingerprint.of(opened(root), text).columns != before.columns
+    assert DataFingerprint.of(opened(root), settings_of(("text",), task="autoencoder")).columns == blind.columns
 
 
 def test_groups_and_chosen_rows_count_where_they_decide_the_folds(root: Path):
     alone, grouped = settings_of(("tabular",)), settings_of(("tabular",), group="schema")
-    first, other = opened(root, "schema", rows_with="image"), DataDigest.of(opened(root), alone)
-    before = DataDigest.of(first, grouped)
+    first, other = opened(root, "schema", rows_with="image"), DataFingerprint.of(opened(root), alone)
+    before = DataFingerprint.of(first, grouped)
     cell("sender", 5, "someone else")(root)
     cell("photo", 9, "")(root)
     dataset = opened(root, "schema", rows_with="image")
     with pytest.raises(WorkdirError, match=r"row 6 .* is the first, changed: config.data.rows_with, groups \(sender\)\)"):
-        DataDigest.of(dataset, grouped).check(before, dataset, root)
-    assert DataDigest.of(opened(root), alone).columns == other.columns
+        DataFingerprint.of(dataset, grouped).check(before, dataset, root)
+    assert DataFingerprint.of(opened(root), alone).columns == other.columns
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 1, "columns": {}, "rows": "abc"}', "\x00"])
 def test_a_damaged_file_is_one_sentence(content: str, tmp_path: Path):
     (tmp_path / "data_digest.json").write_text(content)
     with pytest.raises(WorkdirError, match=r"data_digest\.json: is damaged \(\w+\); restore it, or delete it"):
-        DataDigest.load(tmp_path / "data_digest.json")
-    assert DataDigest.load(tmp_path / "none.json") is None
+        DataFingerprint.load(tmp_path / "data_digest.json")
+    assert DataFingerprint.load(tmp_path / "none.json") is None
     (tmp_path / "data_digest.json").write_text('{"version": 99}')
-    assert DataDigest.load(tmp_path / "data_digest.json") is None
+    assert DataFingerprint.load(tmp_path / "data_digest.json") is None
 
 
 def test_a_hundred_thousand_texts_take_no_time():

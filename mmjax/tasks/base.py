@@ -1,20 +1,25 @@
 """The two things that are trained: the autoencoder (paper, section 3.1) and the classifier (section 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mmjax.batch import Batch, InputSpec
+from mmjax.batch import IMAGE, TEXT, Batch, InputSpec
 from mmjax.config import Settings
 from mmjax.models.build import build_autoencoder, build_classifier
 from mmjax.ops import prng
 from mmjax.shapes import blank_batch
 from mmjax.tasks import losses
+
+if TYPE_CHECKING:  # a benchmark on a bare GPU machine has none of what a data set needs
+    from mmjax.datasets.dataset import Dataset
 
 
 class WeightedTerm(NamedTuple):
@@ -41,9 +46,68 @@ class Task:
     settings: Settings
     spec: InputSpec
 
+    stream: ClassVar[int] = 0
+    """Number in the seeds of this task: `SeedSequence([seed, fold, stream])`."""
+    needs_label: ClassVar[bool] = False
+    predicts_classes: ClassVar[bool] = False
+    refits: ClassVar[bool] = False
+    convolves: ClassVar[bool] = False
+    scans: ClassVar[bool] = True
+
     # Settings hold a dict, so equality and hash are the object's: a Task is static to jit.
     __hash__ = object.__hash__
     __eq__ = object.__eq__
+
+    def probabilities(self, out: dict[str, np.ndarray]) -> np.ndarray:
+        """Class probabilities from `outputs`, float64 N x K; only where it predicts classes."""
+        raise NotImplementedError
+
+    @property
+    def dense(self) -> bool:
+        """Whether all layers are dense, so that folds may share one batched program."""
+        return not {TEXT, IMAGE} & set(self.settings.model.modalities)
+
+    @property
+    def learning_rate(self) -> float:
+        """Base rate of the steps."""
+        return self.settings.optim.autoencoder_learning_rate
+
+    @classmethod
+    def labels(cls, dataset: "Dataset") -> np.ndarray:
+        """What folds are stratified by, int N."""
+        return np.zeros(len(dataset.table.ids), np.int32)
+
+    def fold_constants(self, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Class weights (K): ones, or N / (K n_k) with `optim.class_weights` balanced (scikit-learn's meaning)."""
+        classes = len(self.spec.classes)
+        weight_K = np.ones(classes, np.float32)
+        if self.settings.optim.class_weights == "balanced":
+            counts_K = np.bincount(label_N[train_rows], minlength=classes)
+            weight_K = np.where(counts_K > 0, len(train_rows) / (classes * np.maximum(counts_K, 1)), 0.0).astype(np.float32)
+        return {"class_weight": weight_K}
+
+    def metrics(self, target_N: np.ndarray, out: dict[str, np.ndarray]) -> dict[str, float]:
+        """Held-out metrics from `outputs` of all rows: mse_<modality> over the values that count."""
+        del target_N
+        names = [n.removeprefix("error_") for n in out if n.startswith("error_")]
+        return {
+            f"mse_{n}": float(out[f"error_{n}"].sum(dtype=np.float64) / out[f"count_{n}"].sum(dtype=np.float64)) for n in names
+        }
+
+    def prediction_columns(self, dataset: "Dataset", rows: np.ndarray, out: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Columns of predictions.csv after id and fold."""
+        del dataset, rows
+        columns = {}
+        for name in self.spec.modalities:
+            count = np.maximum(out[f"count_{name}"].astype(np.float64), 1.0)
+            columns[f"mse_{name}"] = _digits(out[f"error_{name}"] / count)
+        return columns
+
+    @classmethod
+    def summary(cls, dataset: "Dataset", fold_N: np.ndarray, done: Sequence[int], settings: Settings) -> dict[str, Any]:
+        """Further entries of summary.json."""
+        del dataset, fold_N, done, settings
+        return {}
 
     @property
     def max_epochs(self) -> int:
@@ -141,6 +205,92 @@ class Task:
         return {m: WeightedTerm(scale * weights.get(m, 1.0), *t) for m, t in terms.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Classification(Task):
+    """The classifier (paper, section 3.2)."""
+
+    stream: ClassVar[int] = 1
+    needs_label: ClassVar[bool] = True
+    predicts_classes: ClassVar[bool] = True
+
+    @property
+    def refits(self) -> bool:  # type: ignore[override]
+        """Whether it is trained again on all training rows, for the epochs that early stopping found."""
+        return self.settings.train.refit
+
+    @property
+    def convolves(self) -> bool:  # type: ignore[override]
+        """Whether a tower has convolutions."""
+        return bool({TEXT, IMAGE} & set(self.settings.model.modalities))
+
+    @property
+    def scans(self) -> bool:  # type: ignore[override]
+        """Whether a dispatch is one program that scans over its steps.
+
+        XLA's CPU backend computes a convolution by plain loops on one thread where it stands in a loop's body: twenty times
+        slower (docs/RESULTS.md, Speed). Everything else wins by the loop: the state stays in place and dispatches are saved.
+        """
+        return not (jax.default_backend() == "cpu" and IMAGE in self.settings.model.modalities)
+
+    @property
+    def learning_rate(self) -> float:
+        """Base rate of the steps."""
+        return self.settings.optim.learning_rate
+
+    @classmethod
+    def labels(cls, dataset: "Dataset") -> np.ndarray:
+        """Class indices, -1 for a row without a label."""
+        return dataset.label
+
+    def metrics(self, target_N: np.ndarray, out: dict[str, np.ndarray]) -> dict[str, float]:
+        """Accuracy, qwk, macro_f1 and log_loss."""
+        from mmjax.tasks import metrics  # noqa: PLC0415
+
+        return metrics.classification(target_N, self.probabilities(out))
+
+    def probabilities(self, out: dict[str, np.ndarray]) -> np.ndarray:
+        """Softmax of the logits in float64, N x K (paper, equation 11)."""
+        logits_NxK = out["logits"]
+        exponent = np.exp(logits_NxK.astype(np.float64) - logits_NxK.max(axis=1, keepdims=True))
+        return exponent / exponent.sum(axis=1, keepdims=True)
+
+    def prediction_columns(self, dataset: "Dataset", rows: np.ndarray, out: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Label, prediction, p_<class> and attention_<modality>."""
+        p_NxK = self.probabilities(out)
+        names = np.array(self.spec.classes, dtype=object)
+        columns: dict[str, Any] = {"label": names[dataset.label[rows]], "prediction": names[p_NxK.argmax(axis=1)]}
+        columns |= {f"p_{name}": _digits(p_NxK[:, k]) for k, name in enumerate(self.spec.classes)}
+        return columns | {f"attention_{n}": _digits(out["attention"][:, m]) for m, n in enumerate(self.spec.modalities)}
+
+    @classmethod
+    def summary(cls, dataset: "Dataset", fold_N: np.ndarray, done: Sequence[int], settings: Settings) -> dict[str, Any]:
+        """Accuracy of always answering the training folds' most frequent class; of synthetic data, the best possible."""
+        from mmjax.datasets.synthetic import ceiling  # noqa: PLC0415
+
+        label_N = dataset.label
+        answers = {f: np.bincount(label_N[(fold_N >= 0) & (fold_N != f)]).argmax() for f in done}
+        entries = {"most_frequent_class": float(np.mean([np.mean(label_N[fold_N == f] == a) for f, a in answers.items()]))}
+        return entries | ({"ceiling": ceiling(settings.model.modalities)} if dataset.name == "planted" else {})
+
+
+def phases(settings: Settings) -> tuple[str, ...]:
+    """The tasks of a run, in order."""
+    if settings.task == "autoencoder":
+        return ("autoencoder",)
+    auto = settings.model.autoencoder
+    return ("autoencoder", "classifier") if auto.kind != "none" and auto.mode != "joint" else ("classifier",)
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task."""
+    return {"autoencoder": Task, "classifier": Classification}[name]
+
+
+def _digits(value_N: np.ndarray) -> list[str]:
+    """Nine significant digits, a float32's; pandas' `float_format` takes six times as long."""
+    return [f"{value:.9g}" for value in value_N.tolist()]
+
+
 def make_task(name: str, settings: Settings, spec: InputSpec, axis_name: str | None = None) -> Task:
     """The task's module, built for `spec`.
 
@@ -152,7 +302,7 @@ def make_task(name: str, settings: Settings, spec: InputSpec, axis_name: str | N
     """
     build = build_autoencoder if name == "autoencoder" else build_classifier
     module = build(settings.model, spec, dtype=settings.train.dtype, axis_name=axis_name)
-    return Task(name, module, settings, spec)
+    return task_class(name)(name, module, settings, spec)
 
 
 def _sums(terms: dict[str, WeightedTerm]) -> dict[str, Array]:

@@ -1,38 +1,63 @@
-"""A fold's encoded rows and fresh parameters, padded so that every fold has the same shapes.
+"""A fold's encoded rows and its parameters, padded so that every fold has the same shapes.
 
 Folds differ in their category lists and vocabularies. Every fold is given the sizes of the largest: a padded column is never
 looked up and weighs nothing in a loss, so its gradient is zero and RMSprop leaves it alone. Sizes depend on the folds alone,
-not on which are trained, so a fold beside others gives what it gives alone, and one compiled program serves all.
+not on which are trained, so a fold trained with others gives what it gives alone, and one compiled program serves all.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmjax.batch import IMAGE, InputSpec
-from mmjax.config import Settings
+from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.encoders import FoldEncoders
+from mmjax.io import checkpoint
 from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
 from mmjax.ops import prng
 from mmjax.shapes import blank_batch
 from mmjax.tasks.base import Task
-from mmjax.train.step import Rows
+from mmjax.train.step import FoldArrays
 
 SHARED = (IMAGE, "image_features_raw", "present", "label")
 """Arrays no encoder touches, the same in every fold; features are standardised by fold and so are not among them."""
 
-
 _INIT = np.uint32(2**32 - 1)
 """What a phase's key is folded with for its initial values; dropout folds it with the step."""
+_EVALUATED, _CACHED = 256, 32
+
+
+class FoldParameters(NamedTuple):
+    """What a fold's finished training leaves: parameters, BatchNorm statistics and facts (JSON-able) about the training."""
+
+    params: Any
+    batch_stats: Any
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, task: Task, directory: Path, config: str) -> "FoldParameters":
+        """Restores what `save` wrote.
+
+        Raises:
+          CheckpointError: missing, damaged, or of another config (fingerprint) or task.
+        """
+        params, batch_stats = task.variables
+        tree, facts = checkpoint.load_model(directory, {"params": params, "batch_stats": batch_stats}, config)
+        return cls(tree["params"], tree["batch_stats"], facts)
+
+    def save(self, directory: Path, config: str) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        checkpoint.save_model(directory, {"params": self.params, "batch_stats": self.batch_stats}, self.facts, config)
 
 
 @dataclass
-class FoldRows:
+class FoldData:
     """One fold, ready to train.
 
     Attributes:
@@ -43,6 +68,7 @@ class FoldRows:
       valid_rows: inner validation rows, for early stopping.
       test_rows: the held-out fold.
       constant: arrays without a row axis.
+      codes: h_mm of every row, N x Mk, by the fold's own frozen autoencoder, once that is trained.
     """
 
     number: int
@@ -52,6 +78,21 @@ class FoldRows:
     valid_rows: np.ndarray
     test_rows: np.ndarray
     constant: dict[str, np.ndarray]
+    codes: np.ndarray | None = None
+
+    def rows(self, task: Task) -> dict[str, np.ndarray]:
+        """What a task reads of every row: the arrays, and the codes if it reads them."""
+        return self.arrays | ({"codes": self.codes} if task.code_width and self.codes is not None else {})
+
+
+def evaluation_batch(task: Task, rows: int) -> int:
+    """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
+
+    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
+    of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
+    """
+    rule = _CACHED if task.convolves and jax.default_backend() == "cpu" else _EVALUATED
+    return evaluation_batch_size(rows, task.settings.train.eval_batch_size or rule)
 
 
 def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
@@ -59,74 +100,53 @@ def padded_spec(specs: Sequence[InputSpec]) -> InputSpec:
     return replace(specs[0], onehot=max(s.onehot for s in specs), vocabulary=max(s.vocabulary for s in specs))
 
 
-def constants(
-    settings: Settings, spec: InputSpec, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Class weights (K) and, where there is a table, which of the D padded columns are real.
+def fold_constants(task: Task, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The task's constants of a fold and, where there is a table, which of its D padded columns are real.
 
     Args:
-      settings: `optim.class_weights` none or balanced (N / (K n_k), scikit-learn's meaning).
-      spec: padded sizes.
+      task: built for the padded sizes.
       own: the fold's own sizes.
       label_N: class index of every row.
       train_rows: rows that are trained on.
     """
-    classes = len(spec.classes)
-    weight_K = np.ones(classes, np.float32)
-    if settings.optim.class_weights == "balanced":
-        counts_K = np.bincount(label_N[train_rows], minlength=classes)
-        weight_K = np.where(counts_K > 0, len(train_rows) / (classes * np.maximum(counts_K, 1)), 0.0).astype(np.float32)
-    constant = {"class_weight": weight_K}
-    if spec.tabular:
-        constant["tabular_column_weight"] = (np.arange(spec.tabular) < own.tabular).astype(np.float32)
+    constant = task.fold_constants(label_N, train_rows)
+    if task.spec.tabular:
+        constant["tabular_column_weight"] = (np.arange(task.spec.tabular) < own.tabular).astype(np.float32)
     return constant
 
 
-def stack_rows(folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()) -> Rows:
-    """Rows of a group of folds with a leading fold axis; the last fold fills up to `width`.
-
-    Args:
-      folds: the group.
-      resident: False leaves the row arrays on the host and keeps the constants only.
-      width: leading axis.
-      codes: N x Mk of each fold, from its frozen autoencoder.
-    """
-    padded = [folds[min(i, len(folds) - 1)] for i in range(width)]
-    constant = {k: np.stack([f.constant[k] for f in padded]) for k in folds[0].constant}
-    if not resident:
-        return Rows(shared={}, fold={}, constant=constant)
-    shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in SHARED}
-    fold = {k: _stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in SHARED}
-    if len(codes):
-        fold["codes"] = _stack([codes[min(i, len(folds) - 1)] for i in range(width)])
-    return Rows(shared=shared, fold=fold, constant=constant)
+def stack_folds(folds: Sequence[FoldData], task: Task, *, on_device: bool) -> FoldArrays:
+    """What a task reads of a group of folds, with a leading fold axis; without `on_device` the constants only."""
+    constant = _stack([f.constant for f in folds])
+    if not on_device:
+        return FoldArrays(shared={}, fold={}, constant=constant)
+    rows = [f.rows(task) for f in folds]
+    shared = {k: np.asarray(v) for k, v in rows[0].items() if k in SHARED}
+    fold = _stack([{k: v for k, v in own.items() if k not in SHARED} for own in rows])
+    return FoldArrays(shared=shared, fold=fold, constant=constant)
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.stack(arrays) if len(arrays) > 1 else arrays[0][None]  # one is not copied
+def _stack(folds: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    one = len(folds) == 1  # is not copied
+    return {k: v[None] if one else np.stack([own[k] for own in folds]) for k, v in folds[0].items()}
 
 
-def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:
-    """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and phase alone."""
-    seed = [settings.train.seed, fold, name == "classifier"]
+def phase_key(task: Task, fold: int) -> np.ndarray:
+    """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and task alone."""
+    seed = [task.settings.train.seed, fold, task.stream]
     return np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2, np.uint32)  # spawned: not the loader's
 
 
-def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[Any, Any]:
+def init_variables(task: Task, fold: FoldData, pretrained: dict[str, Any]) -> tuple[Any, Any]:
     """A fold's initial parameters and BatchNorm statistics, at the padded sizes.
 
     Args:
       task: built for the padded sizes; its init is compiled once for all folds.
       fold: gives the key and the words.
-      pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
+      pretrained: parameters that take the place of those of their name, such as an autoencoder's for mode finetune.
     """
-    settings = task.settings
-    params, batch_stats = initialiser(task)(phase_key(settings, fold.number, task.name))
-    for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
-        params = with_vectors(settings, fold, params, path)
-    if pretrained is not None and "autoencoder" in params:
-        params = params | {"autoencoder": pretrained}
-    return params, batch_stats
+    params, batch_stats = initialiser(task)(phase_key(task, fold.number))
+    return with_vectors(task, fold, params) | pretrained, batch_stats
 
 
 @functools.cache
@@ -141,30 +161,22 @@ def initialiser(task: Task) -> Callable:
     return jax.jit(initialise)
 
 
-def with_vectors(settings: Settings, fold: FoldRows, params: Any, path: tuple[str, ...]) -> Any:
-    """Puts pre-trained word vectors into the embedding table at `path`, if config and model have one."""
-    text = settings.model.text
-    if not settings.data.vectors or not _has(params, path):
-        return params
-    table_VxE = fold.encoders.vectors(text.embed_dim, settings.data.vectors, settings.train.seed, text.embed_scale)
-    assert table_VxE is not None
-    missing = fold_rows(params, path) - len(table_VxE)
-    return _replace(params, path, jnp.asarray(np.pad(table_VxE, ((0, missing), (0, 0)))))
+def with_vectors(task: Task, fold: FoldData, params: Any) -> Any:
+    """Puts pre-trained word vectors into the model's embedding tables, if the config names any."""
+    data, text = task.settings.data, task.settings.model.text
+    for path in (CLASSIFIER_TABLE, AUTOENCODER_TABLE, ("autoencoder", *AUTOENCODER_TABLE)):
+        if data.vectors and (old_VxE := _leaf(params, path)) is not None:
+            table_VxE = fold.encoders.vectors(text.embed_dim, data.vectors, task.settings.train.seed, text.embed_scale)
+            assert table_VxE is not None
+            padding = ((0, len(old_VxE) - len(table_VxE)), (0, 0))
+            params = _replace(params, path, jnp.asarray(np.pad(table_VxE, padding)))
+    return params
 
 
-def fold_rows(params: Any, path: tuple[str, ...]) -> int:
-    """Rows of the table at `path`: the largest fold's vocabulary."""
+def _leaf(params: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        params = params[name]
-    return len(params)
-
-
-def _has(params: Any, path: tuple[str, ...]) -> bool:
-    for name in path:
-        if name not in params:
-            return False
-        params = params[name]
-    return True
+        params = params.get(name) if params is not None else None
+    return params
 
 
 def _replace(params: Any, path: tuple[str, ...], leaf: jax.Array) -> Any:

@@ -83,7 +83,7 @@ def photo_scratch_bytes(run: Settings) -> int:
     return 8 * run.train.batch_size * values
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Prints a line at once, so that a log file shows it before the next long step; with several processes the first speaks."""
     if jax.process_index() == 0:
         print(line, flush=True)

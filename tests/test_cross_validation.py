@@ -12,12 +12,11 @@ import pytest
 
 from mmjax.datasets.synthetic import write_planted
 from mmjax.errors import Interrupted, WorkdirError
-from mmjax.train import cross_validation
-from mmjax.train import fold_training
+from mmjax.train import cross_validation, fold_training
+from mmjax.train.callbacks import StopSignals
 from mmjax.train.cross_validation import cross_validate
 from mmjax.train.execution import plan
 from mmjax.train.execution.plan import Plan
-from mmjax.train.callbacks import StopSignals
 from tests.shrunken import shrunken
 
 

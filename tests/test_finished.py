@@ -13,8 +13,8 @@ from mmjax.config import Settings
 from mmjax.datasets.synthetic import write_planted
 from mmjax.errors import CheckpointError, DataError, Interrupted, MmjaxError, WorkdirError
 from mmjax.inference import Ensemble
-from mmjax.train.cross_validation import cross_validate
 from mmjax.train.callbacks import StopSignals
+from mmjax.train.cross_validation import cross_validate
 from mmjax.train.trainer import Trainer
 from tests.shrunken import shrunken
 

@@ -91,8 +91,9 @@ def restore(
     Raises:
       CheckpointError: all are damaged, or the newest good one is of another config or tree; nothing was restored.
     """
-    for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")} if is_primary() else ():
-        tidy(directory / left)
+    if is_primary():
+        for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")}:
+            tidy(directory / left)
     barrier(f"{directory} tidied")
     damaged: list[tuple[Path, str]] = []
     for path in reversed(_checkpoints(directory)):
@@ -106,10 +107,7 @@ def restore(
         tree = _read(path, body, like(), config)
         for bad, reason in damaged:
             log(f"Checkpoint {bad} is damaged: {reason}. It is set aside; going on from {path.name} before it.")
-            if not is_primary():
-                continue
-            with suppress(OSError):  # a read-only folder can still be gone on from until the next save says so
-                bad.replace(bad.with_name(bad.name + DAMAGED))
+            _set_aside(bad)
         return body["step"], tree, body["host"]
     if damaged:
         what = "; ".join(f"{path.name}: {reason}" for path, reason in damaged)
@@ -119,13 +117,19 @@ def restore(
     return None
 
 
+def _set_aside(bad: Path) -> None:
+    with suppress(OSError):  # a read-only folder can still be gone on from until the next save says so
+        if is_primary():
+            bad.replace(bad.with_name(bad.name + DAMAGED))
+
+
 def save_model(directory: Path, tree: Any, meta: dict[str, Any], config: str) -> None:
-    """Writes one finished module into `directory` itself; raises as `save`."""
+    """Writes one finished training's parameters into `directory` itself; raises as `save`."""
     _write(directory, tree, {"step": 0, "host": meta, "config": config})
 
 
 def has_model(directory: Path) -> bool:
-    """Whether a module was finished there."""
+    """Whether a training was finished there."""
     if is_primary():
         tidy(directory)
     barrier(f"{directory} looked at")
@@ -133,7 +137,7 @@ def has_model(directory: Path) -> bool:
 
 
 def load_model(directory: Path, like: Any, config: str) -> tuple[Any, dict[str, Any]]:
-    """(tree of NumPy arrays, meta) of a finished module.
+    """(tree of NumPy arrays, meta) of a finished training.
 
     Raises:
       CheckpointError: it is missing, damaged, or of another config or tree.
@@ -143,7 +147,7 @@ def load_model(directory: Path, like: Any, config: str) -> tuple[Any, dict[str, 
 
 
 def check_model(directory: Path) -> dict[str, Any]:
-    """The manifest's body of a finished module, every file of which is as it was written.
+    """The manifest's body of a finished training, every file of which is as it was written.
 
     Raises:
       CheckpointError: it is missing or damaged.
@@ -158,7 +162,7 @@ def check_model(directory: Path) -> dict[str, Any]:
 
 
 def remove(directory: Path) -> None:
-    """Deletes a phase's checkpoints once its modules are written."""
+    """Deletes a phase's checkpoints once its parameters are written."""
     if not is_primary():
         return
     discard(directory)

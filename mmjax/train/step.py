@@ -88,7 +88,7 @@ def _train_step(
     batch: Batch,
     active: Bool[Array, ""],
 ) -> tuple[TrainState, Sums]:
-    key = jax.random.fold_in(prng.wrap(state.key), state.step)
+    settings, key = task.settings, jax.random.fold_in(prng.wrap(state.key), state.step)
     everywhere = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Sums]]:
@@ -104,7 +104,7 @@ def _train_step(
     alive = active & ~state.done & (state.halted_step < 0)
     apply = alive & finite
 
-    rate = learning_rate(task.settings.optim, task.learning_rate, state.step, state.total_steps)
+    rate = learning_rate(settings.optim, task.learning_rate, state.step, state.total_steps)
 
     def updated(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
         updates, opt_state = optimizer.update(grads, opt_state, params)
@@ -114,9 +114,8 @@ def _train_step(
         return params, opt_state, state.batch_stats
 
     params, opt_state, batch_stats = either(apply, updated, kept, state.params, state.opt_state)
-
     bad = alive & ~finite
-    stop = task.settings.train.on_nonfinite == "stop"
+    stop = settings.train.on_nonfinite == "stop"
     state = state.replace(
         step=state.step + (apply if stop else alive),
         params=params,

@@ -39,7 +39,11 @@ def run_concurrently(jobs: Sequence[Job], width: int, stop: Callable[[], bool], 
     """
     if width == 1 or len(jobs) == 1:
         _one_by_one(jobs, stop, behind=behind)
-        return
+    else:
+        _in_threads(jobs, width, stop)
+
+
+def _in_threads(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> None:
     waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
     for item in enumerate(jobs):
         waiting.put(item)

@@ -22,48 +22,38 @@ _PLAIN_SECONDS = 5.0
 
 
 class Bars:
-    """The terminal's one live display, shared by folds that train at the same time; nothing where there is no terminal."""
+    """The terminal's one live display, shared by folds that train at the same time.
+
+    Attributes:
+      shown: whether there is a terminal.
+    """
 
     def __init__(self, console: Console):
-        self.console = console
-        self._bar: Display | None = None
+        self.shown = console.is_terminal and not console.is_dumb_terminal
+        what = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        when = (TimeElapsedColumn(), TextColumn("at most"), TimeRemainingColumn())
+        self._display = Display(*what, *when, console=console, transient=True)
         self._lock = threading.RLock()
 
-    def add(self, title: str, total: int, done: int) -> TaskID | None:
-        """A bar more; None where there is no terminal."""
-        if not self.console.is_terminal or self.console.is_dumb_terminal:
-            return None
+    def add(self, title: str, total: int, done: int) -> TaskID:
+        """A bar more; with the first comes the display."""
         with self._lock:
-            if self._bar is None:
-                what = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-                when = (TimeElapsedColumn(), TextColumn("at most"), TimeRemainingColumn())
-                self._bar = Display(*what, *when, console=self.console, transient=True)
-                self._bar.start()
-                atexit.register(self.close)  # an error must not leave the cursor hidden
-            return self._bar.add_task(title, total=total, completed=done)
+            if not self._display.task_ids:
+                self._display.start()
+                atexit.register(self._display.stop)  # an error must not leave the cursor hidden
+            return self._display.add_task(title, total=total, completed=done)
 
     def advance(self, task: TaskID, by: int) -> None:
         """Moves a bar."""
-        with self._lock:
-            if self._bar is not None:
-                self._bar.advance(task, by)
+        self._display.advance(task, by)
 
     def remove(self, task: TaskID) -> None:
         """Takes a bar away, and with the last the display."""
         with self._lock:
-            if self._bar is not None:
-                if self._bar.task_ids == [task]:
-                    self.close()
-                else:
-                    self._bar.remove_task(task)
-
-    def close(self) -> None:
-        """Takes the display away."""
-        with self._lock:
-            if self._bar is not None:
-                self._bar.stop()
-                self._bar = None
-                atexit.unregister(self.close)
+            if self._display.task_ids == [task]:
+                self._display.stop()
+                atexit.unregister(self._display.stop)
+            self._display.remove_task(task)
 
 
 _TERMINAL = Bars(Console(file=sys.stdout))
@@ -87,7 +77,7 @@ class Progress:
         self.finish()
         self._title, self._total, self._done, self._first = title, total, done, done
         self._started = self._logged = time.monotonic()
-        self._task = self._bars.add(title, total, done)
+        self._task = self._bars.add(title, total, done) if self._bars.shown else None
 
     def advance(self, by: int = 1) -> None:
         """Counts dispatches."""

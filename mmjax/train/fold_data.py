@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.batch import IMAGE, InputSpec
+from mmjax.config import Settings
 from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.io import checkpoint
+from mmjax.modalities.text import check_vectors
 from mmjax.models.build import AUTOENCODER_TABLE, CLASSIFIER_TABLE
 from mmjax.ops import prng
 from mmjax.shapes import blank_batch
@@ -159,6 +161,16 @@ def initialiser(task: Task) -> Callable:
         return task.init(jax.random.fold_in(prng.wrap(key_2), _INIT), blank)
 
     return jax.jit(initialise)
+
+
+def check_pretrained(settings: Settings, encoders: FoldEncoders) -> None:
+    """Refuses files of word vectors that cannot be used; they are read once training begins.
+
+    Raises:
+      DataError: the file is absent, or its vectors have another length.
+    """
+    if settings.data.vectors and encoders.text is not None:
+        check_vectors(Path(settings.data.vectors), settings.model.text.embed_dim)
 
 
 def with_vectors(task: Task, fold: FoldData, params: Any) -> Any:

@@ -24,13 +24,20 @@ from mmjax.io.metrics_log import MetricsLog
 from mmjax.io.processes import is_primary
 from mmjax.io.progress import Progress
 from mmjax.io.workdir import Workdir
-from mmjax.modalities.text import check_vectors
 from mmjax.shapes import blank_rows, tree_bytes
 from mmjax.tasks.base import Task, make_task, phases, task_class
 from mmjax.train.execution.compile import AheadOfTime
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Plans
-from mmjax.train.fold_data import SHARED, FoldData, FoldParameters, evaluation_batch, fold_constants, padded_spec
+from mmjax.train.fold_data import (
+    SHARED,
+    FoldData,
+    FoldParameters,
+    check_pretrained,
+    evaluation_batch,
+    fold_constants,
+    padded_spec,
+)
 
 _IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
@@ -203,8 +210,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         group_N = dataset.group if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
-    if settings.data.vectors and encoders[0].text is not None:  # they are read once training begins
-        check_vectors(Path(settings.data.vectors), settings.model.text.embed_dim)
+    check_pretrained(settings, encoders[0])
     run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
     run.spec = padded_spec([e.spec for e in encoders])
     for number in numbers:

@@ -125,7 +125,7 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
     import jax  # noqa: PLC0415
 
     from benchmarks.ours import start_device  # noqa: PLC0415
-    from mmjax.train import cross_validation as crossval  # noqa: PLC0415
+    from mmjax.train import cross_validation  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     compiling = [0.0]
@@ -153,7 +153,7 @@ def _ours(job: dict[str, Any], size: Size) -> dict[str, Any]:
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        summary = crossval.crossval(settings, Path(folder) / "run", lines.append)
+        summary = cross_validation.cross_validate(settings, Path(folder) / "run", lines.append)
         seconds = time.perf_counter() - start
     plans = [line for line in lines if "steps a dispatch" in line]
     return {

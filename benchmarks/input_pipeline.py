@@ -144,7 +144,7 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
     from mmjax.train import state  # noqa: PLC0415
     from mmjax.train.execution.parallel import jit  # noqa: PLC0415
     from mmjax.train.optim import make_optimizer  # noqa: PLC0415
-    from mmjax.train.step import Rows, train_chunk  # noqa: PLC0415
+    from mmjax.train.step import FoldArrays, train_chunk  # noqa: PLC0415
 
     size = _wait_size(job["side"], gpu=jax.default_backend() != "cpu")
     settings, spec = make_settings(3, size), make_spec(3, size)
@@ -154,8 +154,8 @@ def _ours_waiting(job: dict[str, Any], rows: dict[str, np.ndarray]) -> dict[str,
         "state": state.create(params, stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=1, max_epochs=1),
         "late": None,
     }
-    chunk = jit(partial(train_chunk, task, optimizer, settings, None), donate_argnums=0)
-    constant = Rows(shared={}, fold={}, constant={"class_weight": np.ones(len(spec.classes), np.float32)})
+    chunk = jit(partial(train_chunk, task, optimizer, None), donate_argnums=0)
+    constant = FoldArrays(shared={}, fold={}, constant={"class_weight": np.ones(len(spec.classes), np.float32)})
     active = np.ones(1, bool)
 
     def step(batch: Any) -> None:

@@ -12,17 +12,16 @@ import numpy as np
 from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
 from mmjax.shapes import blank_constants
-from mmjax.tasks.base import Task, make_task
+from mmjax.tasks.base import Classification, Task, make_task
 from mmjax.train import state
-from mmjax.train.execution.concurrent_folds import run_beside
-from mmjax.train.execution.cost import step_cost
+from mmjax.train.execution.concurrent_folds import run_concurrently
 from mmjax.train.execution.parallel import Executor
-from mmjax.train.execution.plan import Plan, make_plan
+from mmjax.train.execution.plan import Plan, Sizes, make_plan
 from mmjax.train.optim import make_optimizer
-from mmjax.train.step import Rows, train_chunk
+from mmjax.train.step import FoldArrays, train_chunk
 
 SHARED = ("image", "present", "label")
-"""As mmjax/train/folds.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
+"""As mmjax/train/fold_data.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
 
 
 def start_device() -> None:
@@ -31,7 +30,7 @@ def start_device() -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class EncodingTask(Task):
+class EncodingTask(Classification):
     """A classifier that computes its frozen codes anew at every step, as a PyTorch loop does; ours computes them once."""
 
     coder: Task | None = None
@@ -50,7 +49,7 @@ class Prepared:
     Attributes:
       case: what is trained.
       plan: as production plans it.
-      step_flops: floating-point operations of one fold's step (mmjax/train/cost.py).
+      step_flops: floating-point operations of one fold's step (mmjax/train/execution/cost.py).
       parameters: of one fold.
       minimum_bytes: memory one fold's step must move at least: parameters read forward and backward, gradient written and read,
         RMSprop's average and the parameters read and written.
@@ -87,7 +86,7 @@ def prepare(
     encode: bool = False,
     folds: int = 1,
     train: dict[str, Any] | None = None,
-    looped: bool | None = None,
+    scan: bool | None = None,
 ) -> Prepared:
     """Builds, places and compiles.
 
@@ -98,7 +97,7 @@ def prepare(
       encode: compute the frozen codes at every step.
       folds: folds that are to be trained; the plan decides how many of them go together.
       train: further settings of `config.train`.
-      looped: whether a dispatch loops over its steps inside one program; None: as the plan decides.
+      scan: whether a dispatch scans over its steps inside one program; None: as the plan decides.
     """
     settings = make_settings(case.row, size, train={"dtype": dtype, "devices": 1} | (train or {}))
     spec = make_spec(case.row, size)
@@ -107,19 +106,9 @@ def prepare(
     task = make_task(case.task, settings, spec)
     shapes = task.variables
     parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
-    cost, row_bytes = step_cost(task, size.batch), sum(a.nbytes for a in arrays.values())
-    plan = make_plan(
-        settings,
-        phase=case.task,
-        folds=folds,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        step_flops=cost.flops,
-        row_bytes=row_bytes,
-        batch_bytes=row_bytes * size.batch // size.rows,
-        state_bytes=parameters * 16,
-        scratch_bytes=cost.saved_bytes,
-    )
-    plan = plan if looped is None else replace(plan, looped=looped)
+    needed = Sizes.of(task, folds=folds, train_rows=STEPS_PER_EPOCH * size.batch, rows=size.rows)
+    plan = make_plan(task, needed)
+    plan = plan if scan is None else replace(plan, scan=scan)
     executor = Executor(plan)
     # Batch placement averages over devices inside the step, so the task must know the axis.
     task = make_task(case.task, settings, spec, executor.axis_name)
@@ -137,35 +126,35 @@ def prepare(
     )
     stacked = jax.tree.map(lambda x: np.stack([np.asarray(x)] * executor.width), one)
     rows = executor.put_rows(
-        Rows(
+        FoldArrays(
             shared={k: v for k, v in arrays.items() if k in SHARED},
             fold={k: np.stack([v] * executor.width) for k, v in arrays.items() if k not in SHARED},
             constant=jax.tree.map(lambda x: np.stack([x] * executor.width), constant),
         )
     )
-    chunk = executor.train(partial(train_chunk, task, optimizer, settings, executor.axis_name))
+    chunk = executor.train(partial(train_chunk, task, optimizer, executor.axis_name))
     placed = executor.put(stacked, by_fold=True)
     run, seconds, xla_bytes = _runner(chunk, placed, rows, executor, size)
     coder_parameters = sum(x.size for x in jax.tree.leaves(constant.get("coder", {})))
     minimum = 4.0 * (8 * parameters + coder_parameters)
-    return Prepared(case, plan, cost.flops, parameters, minimum, xla_bytes, seconds, run)
+    return Prepared(case, plan, needed.step_flops, parameters, minimum, xla_bytes, seconds, run)
 
 
-def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size) -> tuple[Run, float, float]:
+def _runner(chunk: Any, placed: Any, rows: FoldArrays, executor: Executor, size: Size) -> tuple[Run, float, float]:
     """The run, seconds to compile and XLA's count of bytes; steps count every fold that trains."""
     plan, rng = executor.plan, np.random.default_rng(0)
     indices = [rng.integers(0, size.rows, (executor.width, plan.steps, size.batch), np.int32) for _ in range(4)]
     active = np.ones((executor.width, plan.steps), bool)
     xla_bytes, start = 0.0, time.perf_counter()
     if plan.placement in ("one", "vmap"):
-        # A later call of the chunk itself finds the program (mmjax/train/precompile.py).
+        # A later call of the chunk itself finds the program (mmjax/train/execution/compile.py).
         cost = chunk.lower(placed, rows, indices[0], active).compile().cost_analysis() or {}
         xla_bytes = float(cost.get("bytes accessed", 0.0))
     else:  # several devices: functions around pmap, compiled by their first call
         placed, _ = chunk(placed, rows, indices[0], active)
         jax.block_until_ready(placed)
     seconds = time.perf_counter() - start
-    states = [placed, *(jax.tree.map(jnp.copy, placed) for _ in range(1, plan.beside))]
+    states = [placed, *(jax.tree.map(jnp.copy, placed) for _ in range(1, plan.concurrent))]
 
     def run(repeats: int) -> int:
         def train(fold: int, stop: Any) -> None:
@@ -174,9 +163,9 @@ def _runner(chunk: Any, placed: Any, rows: Rows, executor: Executor, size: Size)
                 states[fold], sums = chunk(states[fold], rows, indices[i % len(indices)], active)
             jax.block_until_ready((states[fold], sums))
 
-        run_beside([partial(train, fold) for fold in range(plan.beside)], plan.beside, lambda: False)
+        run_concurrently([partial(train, fold) for fold in range(plan.concurrent)], plan.concurrent, lambda: False)
         assert not any(np.any(np.asarray(s.halted_step) >= 0) for s in states), "the loss stopped being finite"
-        return repeats * plan.steps * plan.folds * plan.beside
+        return repeats * plan.steps * plan.folds * plan.concurrent
 
     return run, seconds, xla_bytes
 
@@ -197,19 +186,19 @@ def evaluation(name: str, case: Case, size: Size, *, evaluate: int) -> Contender
     """Predictions of all rows in batches of `evaluate`; a step is all rows."""
 
     def make() -> tuple[Run, None]:
-        from mmjax.train.fold_data import FoldRows  # noqa: PLC0415
-        from mmjax.train.outputs import sweep  # noqa: PLC0415 - it needs grain, as SHARED says
+        from mmjax.inference import predict_in_batches  # noqa: PLC0415 - it needs grain, as SHARED says
+        from mmjax.train.fold_data import FoldData, FoldParameters  # noqa: PLC0415
 
         task = make_task(case.task, make_settings(case.row, size), make_spec(case.row, size))
         arrays = random_rows(task.spec, size.rows, code_width=task.code_width)
         constant = {k: np.ones(v.shape, v.dtype) for k, v in blank_constants(task.spec).items()}
         rows = np.arange(size.rows)
-        fold = FoldRows(0, None, arrays, rows, rows, rows, constant)  # type: ignore[arg-type] - nothing is encoded
-        variables = random_parameters(task.variables)
+        fold = FoldData(0, None, arrays, rows, rows, rows, constant)  # type: ignore[arg-type] - nothing is encoded
+        parameters = FoldParameters(*random_parameters(task.variables), {})
 
         def run(repeats: int) -> int:
             for _ in range(repeats):
-                sweep(evaluate, task, fold, *variables, rows)
+                predict_in_batches(task, fold, parameters, rows, batch_size=evaluate)
             return repeats
 
         return run, None

@@ -6,7 +6,7 @@ rows: one fold (--all-folds: five), one epoch of a table with text from CSV to h
 largest resident memory is recorded: 1,000,000 rows must stay under 4 GiB. image: DenseNet's step, ours and PyTorch's. folds:
 row #1's steps of F folds together, against PyTorch's one fold at a time. loops: a row's steps looped over inside one
 program and sent one by one: why `make_plan` decides as it does. evaluation: predictions in batches of 32 and of 256, why
-`mmjax.train.run.evaluation_batch` does. devices: virtual CPU devices share the same cores, so what shows is the cost of
+`mmjax.train.fold_data.evaluation_batch` does. devices: virtual CPU devices share the same cores, so what shows is the cost of
 splitting, not a gain.
 """
 
@@ -102,7 +102,7 @@ def folds_part(folds: int, options: argparse.Namespace) -> dict[str, Any]:
 def loops_part(row: int, options: argparse.Namespace) -> dict[str, Any]:
     """A row's training steps in a loop of one program, and one by one."""
     job = {"case": f"row{row}", "sizes": {}}
-    ways = [_apart(name, job, options, looped=name == "looped") for name in ("looped", "one_by_one")]
+    ways = [_apart(name, job, options, scan=name == "looped") for name in ("looped", "one_by_one")]
     return _compared(f"row #{row}", ways, options)
 
 
@@ -146,7 +146,7 @@ def devices_part(devices: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
-    from mmjax.train import cross_validation as crossval  # noqa: PLC0415 - heavy, and only workers need it
+    from mmjax.train import cross_validation  # noqa: PLC0415 - heavy, and only workers need it
     from mmjax.train.execution import runtime  # noqa: PLC0415 - heavy, and only workers need it
 
     runtime.keep_memory()
@@ -164,7 +164,9 @@ def _train_rows(job: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     said: list[tuple[float, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        crossval.crossval(settings, Path(folder) / "run", lambda line: said.append((time.perf_counter() - start, line)))
+        cross_validation.cross_validate(
+            settings, Path(folder) / "run", lambda line: said.append((time.perf_counter() - start, line))
+        )
     ready = next(at for at, line in said if "steps a dispatch" in line)
     return {"seconds": time.perf_counter() - start, "ready_s": ready} | memory()
 

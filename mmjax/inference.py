@@ -1,38 +1,61 @@
-"""The finished folds of a work folder as one model: probabilities and attention are means over the folds.
+"""Everything that predicts: one fold's model in batches, and the finished folds of a workdir as one model.
 
-Nothing is fitted here: category lists, vocabularies, codes and parameters are those each fold saved. A fold that is not
-finished is left out.
+An ensemble's probabilities and attention are means over the folds. Nothing is fitted here: category lists, vocabularies, codes
+and parameters are those each fold saved. A fold that is not finished is left out.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from mmjax.config import Settings
+from mmjax.data.arrays import Allocate, in_memory
+from mmjax.data.loader import evaluation_batches, gather_rows
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
-from mmjax.io.results import finished, fold_metrics, probabilities
+from mmjax.io.checkpoint import config_fingerprint
+from mmjax.io.results import read_finished
+from mmjax.io.workdir import read_config, read_json
 from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
-from mmjax.tasks.base import Task, make_task
-from mmjax.train import fold_data as folds
-from mmjax.train import outputs, run
-from mmjax.train.fold_data import FoldRows
+from mmjax.tasks.base import Task, make_task, phases
+from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
+from mmjax.train.step import FoldArrays, predictor
 
 BLOCK = 65536
 """Rows encoded at once: what bounds memory, however long the table."""
 KEEP_BYTES = 1 << 30
 """Modules of all folds stay in memory up to this size; larger ones are restored again for each fold's turn."""
 
-Modules = dict[str, dict[str, Any]]
 Advance = Callable[[int], None]
+
+
+def predict_in_batches(
+    task: Task,
+    fold: FoldData,
+    parameters: FoldParameters,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    allocate: Allocate = in_memory,
+) -> dict[str, np.ndarray]:
+    """`Task.outputs` of the given rows, each once and in order, in what `allocate` makes; batches are gathered on the host."""
+    index_ExB, _ = evaluation_batches(rows, batch_size)
+    gather = gather_rows(fold.rows(task))
+    constant = FoldArrays(shared={}, fold={}, constant=fold.constant)
+    predict = predictor(task)
+    out: dict[str, np.ndarray] = {}
+    for start, index_B in zip(range(0, index_ExB.size, batch_size), index_ExB, strict=True):
+        for name, value in predict(parameters.params, parameters.batch_stats, constant, gather(index_B)).items():
+            if name not in out:
+                out[name] = allocate((index_ExB.size, *value.shape[1:]), value.dtype)
+            out[name][start : start + batch_size] = value
+    return {name: values[: len(rows)] for name, values in out.items()}
 
 
 @dataclass(frozen=True)
@@ -57,18 +80,18 @@ class Member:
     Attributes:
       number: fold number.
       encoders: as saved with the fold.
-      restore: reads its modules: by task name, `params` and `batch_stats`.
-      kept: the modules, where they are small enough to stay in memory.
+      restore: reads the parameters of each of its tasks, by name.
+      kept: these, where they are small enough to stay in memory.
     """
 
     number: int
     encoders: FoldEncoders
-    restore: Callable[[], Modules]
-    kept: Modules | None = None
+    restore: Callable[[], dict[str, FoldParameters]]
+    kept: dict[str, FoldParameters] | None = None
 
     @property
-    def modules(self) -> Modules:
-        """Parameters and BatchNorm statistics of each of the fold's modules.
+    def parameters(self) -> dict[str, FoldParameters]:
+        """Parameters and BatchNorm statistics of each of the fold's tasks.
 
         Raises:
           CheckpointError: damaged, or of another config.
@@ -81,8 +104,8 @@ class Ensemble:
     """All finished folds.
 
     Attributes:
-      settings: as recorded in the work folder.
-      schema: as recorded in the work folder.
+      settings: as recorded in the workdir.
+      schema: as recorded in the workdir.
       spec: the sizes every fold was padded to.
       members: the finished folds, in order.
     """
@@ -95,30 +118,29 @@ class Ensemble:
 
     @classmethod
     def load(cls, workdir: str | Path) -> "Ensemble":
-        """Restores settings, schema, encoders and modules of every finished fold.
+        """Restores settings, schema, encoders and parameters of every finished fold.
 
         Raises:
-          WorkdirError: not a work folder, or no fold is finished.
-          CheckpointError: a file is damaged, or a module belongs to another config.
+          WorkdirError: not a workdir, or no fold is finished.
+          CheckpointError: a file is damaged, or parameters belong to another config.
         """
         path = Path(workdir)
         settings = load_settings(path)
         schema = Schema.load(path / "schema.toml")
-        done = finished(path, settings.cv.folds)
+        done = read_finished(path, settings.cv.folds)
         if not done:
             raise WorkdirError(f"{path}: no fold is finished; run the same training command until one is.")
         ensemble = cls(settings, schema, _load_spec(path), [])
-        # The same dict as crossval's: folds' protocol apart, everything that decides the numbers.
-        fingerprint = run.run_fingerprint(settings, schema)
+        fingerprint = config_fingerprint(settings.to_dict() | {"schema": schema.dumps()})
         room = KEEP_BYTES
         for number in done:
             folder = path / f"fold_{number}"
             encoders = FoldEncoders.load(folder / "encoders.json")
             member = Member(number, encoders, lambda folder=folder: ensemble._restore(folder, fingerprint))
-            modules = member.restore()  # refuses a folder that does not fit before anything is predicted
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(modules))
+            parameters = member.restore()  # refuses a folder that does not fit before anything is predicted
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(parameters))
             if size <= room:
-                member.kept, room = modules, room - size
+                member.kept, room = parameters, room - size
             ensemble.members.append(member)
         return ensemble
 
@@ -130,21 +152,22 @@ class Ensemble:
           advance: told how many rows one more fold has finished; N F in all.
 
         Raises:
-          WorkdirError: the work folder holds an autoencoder and no classifier.
+          WorkdirError: the workdir's task predicts no classes.
         """
-        if self.settings.task != "classifier":
-            raise WorkdirError("this work folder trained an autoencoder alone (Table 2): it has no classes to predict.")
-        count = len(dataset.table.ids)
+        task = self._task(phases(self.settings)[-1])
+        if not task.predicts_classes:
+            raise WorkdirError(f"this workdir trained the task {task.name} (Table 2) alone: it has no classes to predict.")
+        count = len(dataset)
         by_fold = np.zeros((len(self.members), count, len(self.spec.classes)), np.float32)
         attention = np.zeros((count, len(self.spec.modalities)))
         mean = np.zeros(by_fold.shape[1:])
         for f, member in enumerate(self.members):
-            modules = jax.device_put(member.modules)
+            parameters = jax.device_put(member.parameters)
             for start, block in _blocks(dataset):
-                rows = np.arange(len(block.table.ids))
-                out = self._outputs(member, modules, block, rows, self._batch("classifier", len(rows)))
+                rows = np.arange(len(block))
+                out = self._outputs(member, parameters, block, rows, self._batch(task, len(rows)))
                 stop = start + len(rows)
-                p_BxK = probabilities(out["logits"])
+                p_BxK = task.probabilities(out)
                 by_fold[f, start:stop], mean[start:stop] = p_BxK, mean[start:stop] + p_BxK / len(self.members)
                 attention[start:stop] += out["attention"].astype(np.float64) / len(self.members)
                 if advance is not None:
@@ -158,87 +181,65 @@ class Ensemble:
           dataset: the one that was trained on, opened again.
           fold_N: fold of each row, -1 for rows in none.
         """
-        most = max(np.bincount(fold_N[fold_N >= 0]))
-        size, found = run.evaluation_batch(self.settings, run.task_names(self.settings)[-1], most), {}
+        task = self._task(phases(self.settings)[-1])
+        size, found = evaluation_batch(task, max(np.bincount(fold_N[fold_N >= 0]))), {}
         for member in self.members:
             test = np.flatnonzero(fold_N == member.number)
-            out = self._outputs(member, jax.device_put(member.modules), dataset, test, size)
-            found[member.number] = fold_metrics(self.settings, dataset, self._rows(member, dataset, test), out)
+            out = self._outputs(member, jax.device_put(member.parameters), dataset, test, size)
+            found[member.number] = task.metrics(dataset.label[test], out)
         return found
 
     def _outputs(
-        self, member: Member, modules: Modules, dataset: Dataset, rows: np.ndarray, size: int
+        self, member: Member, parameters: dict[str, FoldParameters], dataset: Dataset, rows: np.ndarray, size: int
     ) -> dict[str, np.ndarray]:
-        """`Task.outputs` of the given rows by one fold, `size` rows a batch; before, the codes of a frozen autoencoder."""
-        fold = self._rows(member, dataset, rows)
-        *before, last = run.task_names(self.settings)
-        codes = None
-        if before and self._task(last).code_width:
-            everything = np.arange(len(dataset.table.ids))
-            auto = modules["autoencoder"]
-            own = self._batch("autoencoder", len(everything))
-            codes = outputs.sweep(own, self._task("autoencoder"), fold, auto["params"], {}, everything)["h_mm"]
-        module = modules[last]
-        return outputs.sweep(size, self._task(last), fold, module["params"], module["batch_stats"], rows, codes)
+        """The last task's outputs of the given rows by one fold, `size` rows a batch; before, the codes it reads, if any."""
+        *before, last = (self._task(name) for name in phases(self.settings))
+        nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
+        constant = fold_constants(last, member.encoders.spec, arrays["label"], nothing)
+        fold = FoldData(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
+        if last.code_width:
+            everything, coder = np.arange(len(dataset)), before[-1]
+            own = self._batch(coder, len(everything))
+            fold.codes = predict_in_batches(coder, fold, parameters[coder.name], everything, batch_size=own)["h_mm"]
+        return predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
 
-    def _rows(self, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldRows:
-        nothing = np.zeros(0, np.int64)
-        arrays = member.encoders.encode(dataset)
-        constant = folds.constants(self.settings, self.spec, member.encoders.spec, arrays["label"], nothing)
-        return FoldRows(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
-
-    def _batch(self, name: str, rows: int) -> int:
+    def _batch(self, task: Task, rows: int) -> int:
         """Rows of a batch: no larger than `rows` need; powers of two compile seldom."""
-        return min(run.evaluation_batch(self.settings, name, BLOCK), 1 << (max(1, rows) - 1).bit_length())
+        return min(evaluation_batch(task, BLOCK), 1 << (max(1, rows) - 1).bit_length())
 
     def _task(self, name: str) -> Task:
         return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
 
-    def _restore(self, folder: Path, fingerprint: str) -> Modules:
-        modules: Modules = {}
-        for name in run.task_names(self.settings):
-            params, batch_stats, _ = outputs.load_variables(self._task(name), folder / name, fingerprint)
-            modules[name] = {"params": params, "batch_stats": batch_stats}
-        return modules
+    def _restore(self, folder: Path, fingerprint: str) -> dict[str, FoldParameters]:
+        found = {n: FoldParameters.load(self._task(n), folder / n, fingerprint) for n in phases(self.settings)}
+        return {name: parameters._replace(facts={}) for name, parameters in found.items()}  # arrays alone
 
 
 def load_settings(workdir: Path) -> Settings:
-    """The settings a work folder was made with.
+    """The settings a workdir was made with.
 
     Raises:
       WorkdirError: there is no readable config.json, or another version of mmjax wrote it.
     """
+    config = read_config(workdir)
     try:
-        return Settings.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, MmjaxError) as error:
-        why = "there is none" if isinstance(error, FileNotFoundError) else str(error)
-        raise WorkdirError(f"{workdir}: is not a work folder with a readable config.json ({why}); check --workdir.") from error
+        if config is None:
+            raise WorkdirError("there is none")
+        return Settings.from_dict(config)
+    except (ValueError, TypeError, MmjaxError) as error:
+        raise WorkdirError(f"{workdir}: is not a workdir with a readable config.json ({error}); check --workdir.") from error
 
 
 def _load_spec(workdir: Path) -> InputSpec:
     try:
-        values: dict[str, Any] = json.loads((workdir / "spec.json").read_text(encoding="utf-8"))
+        values = read_json(workdir / "spec.json", dict, "train again in a new folder")
         values |= {name: tuple(map(str, values[name])) for name in ("modalities", "classes")}
         return InputSpec(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (WorkdirError, KeyError, TypeError) as error:
         raise CheckpointError(f"{workdir / 'spec.json'}: cannot be read ({error}); train again in a new folder.") from error
 
 
 def _blocks(dataset: Dataset) -> Iterator[tuple[int, Dataset]]:
     """Consecutive slices of at most BLOCK rows; views, so a memory-mapped table stays on the disk."""
-    table, store = dataset.table, dataset.image_store
-    for start in range(0, len(table.ids), BLOCK):
-        part = slice(start, start + BLOCK)
-        columns = {
-            name: getattr(table, name)[part]
-            for name in ("ids", "categorical", "continuous", "words", "image")
-            if getattr(table, name) is not None
-        }
-        columns |= {n: getattr(table, n)[part] for n in ("label", "group") if getattr(table, n) is not None}
-        changed: dict[str, Any] = {"table": replace(table, **columns)}
-        if store is not None:
-            changed["image_store"] = replace(store, pixels=store.pixels[part], present=store.present[part])
-        if dataset.features is not None and dataset.features_present is not None:
-            changed["features"] = dataset.features[part]
-            changed["features_present"] = dataset.features_present[part]
-        yield start, replace(dataset, **changed)
+    for start in range(0, len(dataset), BLOCK):
+        yield start, dataset.part(slice(start, start + BLOCK))

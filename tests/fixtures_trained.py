@@ -1,4 +1,4 @@
-"""Work folders trained once a session, for the tests of what is done with them."""
+"""Workdirs trained once a session, for the tests of what is done with them."""
 
 import shutil
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.train.cross_validation import crossval
+from mmjax.train.cross_validation import cross_validate
 from tests.shrunken import shrunken
 
 
@@ -31,9 +31,9 @@ def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     workdir = tmp_path_factory.mktemp("runs") / "full"
     once = {"train__max_epochs": 1, "train__autoencoder_max_epochs": 1}
     towers = {"model__image__layers": (1,), "model__image__fast": "off", "model__text__widths": (3,)}
-    settings = shrunken("mmae_attention", synthetic_cache, **towers, **once)
-    crossval(settings, workdir, lambda line: None)
-    table = next(synthetic_cache.glob("synthetic-*-240-*/parcels.csv"))
+    settings = shrunken("mmae_attention", planted_cache, **towers, **once)
+    cross_validate(settings, workdir, lambda line: None)
+    table = next(planted_cache.glob("planted-*-240-*/parcels.csv"))
     return Trained(workdir, table, table.parent / "photos")
 
 
@@ -41,13 +41,13 @@ def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def trained_autoencoder(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Table 2's first row, shrunk: an autoencoder and no classifier."""
     workdir = tmp_path_factory.mktemp("runs") / "auto"
-    crossval(shrunken("mmae", synthetic_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
+    cross_validate(shrunken("mmae", planted_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
     return workdir
 
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
-    """Copies a work folder, so that a test may spoil it."""
+    """Copies a workdir, so that a test may spoil it."""
     return lambda workdir: Path(shutil.copytree(workdir, tmp_path / "copy"))
 
 

@@ -100,7 +100,7 @@ def leaves(workdir: Path) -> dict[str, bytes]:
 
     named = {}
     for member in Ensemble.load(workdir).members:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(member.modules):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(member.parameters):
             named[f"{member.number}{jax.tree_util.keystr(path)}"] = memoryview(jax.device_get(leaf)).tobytes()
     return named
 

@@ -14,13 +14,11 @@ from jax.stages import Lowered
 
 from benchmarks.sizes import CASES, SIZES, Case, make_settings, make_spec
 from mmjax.tasks.base import make_task
-from mmjax.train import outputs
 from mmjax.train import step as steps
-from mmjax.train.cross_validation import crossval
-from mmjax.train.execution import programs as precompile
+from mmjax.train.cross_validation import cross_validate
+from mmjax.train.execution import compile
 from mmjax.train.execution.parallel import Executor
-from mmjax.train.fold_training import rule_of
-from mmjax.train.phase import make_programs
+from mmjax.train.execution.plan import Sizes, make_plan
 from tests.shrunken import shrunken
 
 SIZE = SIZES["tiny"]
@@ -54,19 +52,19 @@ def test_every_program_lowers(case: Case, dtype: str, resident: str, platform: s
     settings = make_settings(case.row, SIZE, train={"dtype": dtype, "resident": resident, "devices": 1})
     spec = make_spec(case.row, SIZE)
     task = make_task(case.task, settings, spec)
-    executor = Executor(rule_of(task, folds=3, train_rows=200, rows=300))
-    assert executor.plan.looped, "a dispatch is one program"
-    assert executor.plan.vectorised == (case.row == 1), "small dense folds go in one program"
-    programs = make_programs(task, executor)
+    executor = Executor(make_plan(task, Sizes.of(task, folds=3, train_rows=200, rows=300)))
+    assert executor.plan.scan, "a dispatch is one program"
+    assert executor.plan.vmap == (case.row == 1), "small dense folds go in one program"
+    programs = executor.programs(task)
     ahead = {k: LoweredFor(getattr(programs, k), platform) for k in ("train", "evaluate", "end_epoch")}
-    executor.once(task, lambda: programs._replace(**ahead))
-    arguments = precompile.Arguments(task, executor, rows=300, batch=SIZE.batch, valid_batch=16)
+    monkeypatch.setattr(executor, "programs", lambda task: programs._replace(**ahead))
+    arguments = compile.ProgramShapes(task, executor, rows=300, batch=SIZE.batch, valid_batch=16)
     _, train = arguments.lower_steps()
     evaluate, _, end_epoch = arguments.lower_epoch()
-    predictor = LoweredFor(outputs._predictor(task), platform)
-    monkeypatch.setattr(outputs, "_predictor", lambda task: predictor)
-    (sweep,) = outputs.lower_sweep(task, 16)
-    for program in (train, evaluate, end_epoch, sweep):
+    predictor = LoweredFor(steps.predictor(task), platform)
+    monkeypatch.setattr(compile, "predictor", lambda task: predictor)
+    (predict,) = compile.lower_predict(task, 16)
+    for program in (train, evaluate, end_epoch, predict):
         assert "stablehlo" in program.as_text()
 
 
@@ -82,14 +80,14 @@ def test_a_run_by_a_gpus_rules_gives_the_cpus_numbers(
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda b=backend: b)
         settings = shrunken(row, tmp_path / "cache")
-        crossval(settings, tmp_path / backend, lambda line: None)
+        cross_validate(settings, tmp_path / backend, lambda line: None)
         predictions = pd.read_csv(tmp_path / backend / "predictions.csv")
         found.append(predictions.filter(like="p_").to_numpy())
         plans.append(list(json.loads((tmp_path / backend / "plan.json").read_text()).values()))
     np.testing.assert_allclose(found[1], found[0], atol=tolerance)
     on_cpu, on_gpu = (plan[-1] for plan in plans)
-    assert (on_cpu["beside"], on_gpu["beside"]) == (2, 1)
-    assert on_gpu["looped"]
+    assert (on_cpu["concurrent"], on_gpu["concurrent"]) == (2, 1)
+    assert on_gpu["scan"]
     assert on_gpu["placement"] == ("vmap" if row == "tabular" else "one")
 
 

@@ -1,4 +1,4 @@
-"""The folds of a work folder as one model: what is restored is what was trained, for any rows in any order."""
+"""The folds of a workdir as one model: what is restored is what was trained, for any rows in any order."""
 
 import json
 from collections.abc import Callable
@@ -177,7 +177,7 @@ def test_folds_of_other_sizes_are_refused(trained: "Trained", copy_of: Callable[
 
 
 def test_not_a_work_folder(tmp_path: Path):
-    with pytest.raises(WorkdirError, match="not a work folder"):
+    with pytest.raises(WorkdirError, match="not a workdir"):
         Ensemble.load(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -14,7 +14,8 @@ from mmjax.cli.main import main
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
 from mmjax.errors import WorkdirError
-from mmjax.io.workdir import Workdir, atomic_write_text
+from mmjax.io.atomic import write_text
+from mmjax.io.workdir import Workdir
 from tests import killing
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
@@ -65,12 +66,12 @@ def test_predictions_that_do_not_fit(trained: "Trained", tmp_path: Path, capsys:
 def test_a_disk_mounted_read_only(tmp_path: Path):
     with small_disk(tmp_path / "disk", "64k") as disk:
         work = Workdir(disk / "run")
-        atomic_write_text(disk / "run" / "config.json", "{}")
+        write_text(disk / "run" / "config.json", "{}")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(WorkdirError, match="Read-only file system; choose a folder"), work.lock():
             pass
         with pytest.raises(WorkdirError, match="Read-only file system"):
-            atomic_write_text(disk / "run" / "config.json", "after")
+            write_text(disk / "run" / "config.json", "after")
         with pytest.raises(WorkdirError, match="Read-only file system"):
             Workdir(disk / "other")
         assert (disk / "run" / "config.json").read_text() == "{}"

@@ -72,7 +72,7 @@ def test_parameters_are_those_of_a_trained_fold(trained_autoencoder: Path):
     ensemble = Ensemble.load(trained_autoencoder)
     phases = footprints(ensemble.settings, ensemble.spec, 240)
     for phase in phases:
-        params = ensemble.members[0].modules[phase.phase]["params"]
+        params = ensemble.members[0].parameters[phase.phase].params
         assert phase.total_parameters == sum(x.size for x in jax.tree.leaves(params))
         assert phase.step_bytes["parameters"] == sum(x.nbytes for x in jax.tree.leaves(params))
 

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from mmjax.errors import WorkdirError
 from mmjax.io import metrics_log as module
-from mmjax.io.metrics_log import Bars, MetricsLog, Progress
+from mmjax.io import progress as progress_module
+from mmjax.io.metrics_log import MetricsLog
+from mmjax.io.progress import Bars, Progress
 
 
 def fill(log, epochs=3, folds=(0, 1)):
@@ -123,7 +125,7 @@ def test_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
 
 def test_plain_progress_speaks_at_most_every_five_seconds(monkeypatch):
     now, lines = [0.0], []
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     progress = Progress(lines.append, bars=Bars(Console(file=io.StringIO())))
     progress.start("fold 0 classifier", 120, 60)
     for _ in range(30):

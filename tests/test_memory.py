@@ -17,7 +17,7 @@ from mmjax.datasets import table
 from mmjax.errors import WorkdirError
 from mmjax.tasks.base import make_task
 from mmjax.train import run
-from mmjax.train.cross_validation import crossval
+from mmjax.train.cross_validation import cross_validate
 from mmjax.train.execution.cost import step_cost
 from mmjax.train.execution.runtime import photo_scratch_bytes, worth_keeping
 from tests.shrunken import shrunken
@@ -94,7 +94,7 @@ def test_a_run_with_its_rows_in_files_gives_the_same_numbers(resident: str, tmp_
     small = {"model__modalities": ("tabular", "text"), "train__resident": resident, "train__max_epochs": 1}
     config = shrunken("mmae_attention", tmp_path / "cache", **small)
     said: list[str] = []
-    crossval(config, tmp_path / "memory", said.append)
+    cross_validate(config, tmp_path / "memory", said.append)
     assert not [line for line in said if line.startswith("encoded rows:")]
     monkeypatch.setattr(run, "host_memory", lambda: 1)
     monkeypatch.setattr(table, "_LARGE", 1)
@@ -108,7 +108,7 @@ def test_a_run_with_its_rows_in_files_gives_the_same_numbers(resident: str, tmp_
         return allocate
 
     monkeypatch.setattr(run, "in_files", recorded)
-    crossval(config, tmp_path / "files", said.append)
+    cross_validate(config, tmp_path / "files", said.append)
     assert [line for line in said if line.startswith("encoded rows:")]
     assert len(made) >= 2 * (3 + 1)  # two folds: categories, numbers, words; codes
     assert all(isinstance(array, np.memmap) for array in made if array.size)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmjax.errors import NonFiniteError
-from mmjax.train.cross_validation import crossval
+from mmjax.train.cross_validation import cross_validate
 from tests.shrunken import shrunken
 
 
@@ -23,7 +23,7 @@ def test_stop_names_fold_step_and_rows(parallel: str, tmp_path: Path):
     """A learning rate of 1e30 ruins the first update; the second step's loss is not finite and must change nothing."""
     settings = shrunken("tabular", tmp_path / "cache", optim__learning_rate=1e30, train__fold_parallel=parallel)
     with pytest.raises(NonFiniteError) as error:
-        crossval(settings, tmp_path / "run", quiet)
+        cross_validate(settings, tmp_path / "run", quiet)
     found = re.search(
         r"in fold (\d), classifier, step (\d+) \(epoch 1\), on the rows (.+?); the parameters before", str(error.value)
     )
@@ -34,13 +34,13 @@ def test_stop_names_fold_step_and_rows(parallel: str, tmp_path: Path):
     folds = pd.read_csv(tmp_path / "run" / "folds.csv", dtype=str)
     assert len(ids) == 32
     assert ids <= set(folds["id"][folds["fold"] != found[1]])
-    assert "in a new work folder: with a lower config.optim.learning_rate" in str(error.value)
+    assert "in a new workdir: with a lower config.optim.learning_rate" in str(error.value)
     assert (next((tmp_path / "run" / "checkpoints").glob("*/last_good")) / "manifest.json").exists()
 
 
 def test_skip_leaves_the_step_out_and_counts_it(tmp_path: Path):
     settings = shrunken("tabular", tmp_path / "cache", optim__learning_rate=1e30, train__on_nonfinite="skip")
-    summary = crossval(settings, tmp_path / "run", quiet)
+    summary = cross_validate(settings, tmp_path / "run", quiet)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert summary["folds_finished"] == 2
     assert all(fold["skipped"] > 0 for fold in summary["by_fold"].values())
@@ -54,14 +54,14 @@ def test_a_skipped_step_moves_nothing():
     from mmjax.tasks.base import make_task
     from mmjax.train.optim import make_optimizer
     from mmjax.train.state import create
-    from mmjax.train.step import Rows, train_chunk
+    from mmjax.train.step import FoldArrays, train_chunk
 
     model = {"modalities": ("tabular",), "fusion": "none", "width": 4, "tabular_hidden": (4,)}
     settings = Settings.from_dict({"model": model, "train": {"on_nonfinite": "skip"}})
     task = make_task("classifier", settings, InputSpec(("tabular",), ("a", "b"), 3, 1, 1))
     number = np.array([[0.1], [np.nan], [0.3], [0.4]], np.float32)
     shared = {"present": np.ones((4, 1), bool), "label": np.array([0, 1, 0, 1], np.int32)}
-    rows = Rows(
+    rows = FoldArrays(
         shared, {"tabular_id": np.zeros((4, 1), np.int32), "tabular_number": number}, {"class_weight": np.ones(2, np.float32)}
     )
     rows = jax.tree.map(jax.numpy.asarray, rows)
@@ -69,7 +69,7 @@ def test_a_skipped_step_moves_nothing():
     params, batch_stats = task.init(jax.random.key(0), rows.batch(np.arange(2)))
     state = create(params, batch_stats, optimizer, np.ones(2, np.uint32), steps_per_epoch=2, max_epochs=1)
     index = np.array([[0, 1], [2, 3]], np.int32)
-    run = jax.jit(lambda s, i, a: train_chunk(task, optimizer, settings, None, s, rows, i, a))
+    run = jax.jit(lambda s, i, a: train_chunk(task, optimizer, None, s, rows, i, a))
     bad, _ = run(state, index[:1], np.ones(1, bool))
     assert (int(bad.skipped), int(bad.step)) == (1, 1)
     for a, b in zip(

@@ -13,8 +13,7 @@ from mmjax.tasks.base import make_task
 from mmjax.train import state
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan
-from mmjax.train.phase import make_programs
-from mmjax.train.step import Rows
+from mmjax.train.step import FoldArrays
 from tests.shrunken import shrunken
 
 
@@ -25,12 +24,12 @@ def test_a_states_memory_is_used_again_wherever_it_lies(placement: str, devices:
     task = make_task("classifier", settings, spec, "device" if placement == "batch" else None)
     folds = 4 if placement in ("vmap", "folds") else 1
     executor = Executor(Plan(placement, folds, devices, placement == "vmap", True, 2, True, ""))
-    programs = make_programs(task, executor)
+    programs = executor.programs(task)
     params, batch_stats = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), task.variables)
     one = state.create(params, batch_stats, programs.optimizer, np.zeros(2, np.uint32), steps_per_epoch=2, max_epochs=2)
     arrays = random_rows(spec, 16)
     constant = {k: np.ones(v.shape, v.dtype) for k, v in blank_constants(spec).items()}
-    by_fold = Rows(shared={}, fold=arrays, constant=constant)
+    by_fold = FoldArrays(shared={}, fold=arrays, constant=constant)
     stack = partial(jax.tree.map, lambda x: np.stack([x] * folds))
     before = executor.put(stack(one), by_fold=True)
     index, active = np.zeros((folds, 2, 8), np.int32), np.ones((folds, 2), bool)

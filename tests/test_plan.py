@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmjax.batch import InputSpec
 
 from mmjax.errors import ConfigError
-from mmjax.train.execution.plan import Plan, make_plan
+from mmjax.tasks.base import make_task
+from mmjax.train.execution.plan import Plan, Sizes, make_plan
 from tests.shrunken import shrunken
 
 SIZES: dict[str, Any] = {
-    "phase": "classifier",
     "folds": 5,
     "steps_per_epoch": 337,
     "step_flops": 1e6,
@@ -19,8 +20,9 @@ SIZES: dict[str, Any] = {
 }
 
 
-def plan_of(row: str = "tabular", *, sizes: dict[str, Any] | None = None, **changes: Any) -> Plan:
-    return make_plan(shrunken(row, Path("cache"), **changes), **(SIZES | (sizes or {})))
+def plan_of(row: str = "tabular", task: str = "classifier", *, sizes: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    one = make_task(task, shrunken(row, Path("cache"), **changes), InputSpec(("tabular",), ("a", "b"), 3, 1, 1))
+    return make_plan(one, Sizes(**(SIZES | (sizes or {}))))
 
 
 def test_folds_go_to_devices_of_their_own_and_a_single_fold_shares_its_batch():
@@ -33,9 +35,9 @@ def test_folds_go_to_devices_of_their_own_and_a_single_fold_shares_its_batch():
 
 
 def test_rows_lie_on_the_device_up_to_half_of_its_memory():
-    assert plan_of(train__devices=1).resident
-    assert not plan_of(train__devices=1, sizes={"row_bytes": 1 << 50}).resident
-    assert plan_of(train__devices=1, train__resident="device", sizes={"row_bytes": 1 << 50}).resident
+    assert plan_of(train__devices=1).on_device
+    assert not plan_of(train__devices=1, sizes={"row_bytes": 1 << 50}).on_device
+    assert plan_of(train__devices=1, train__resident="device", sizes={"row_bytes": 1 << 50}).on_device
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_rows_lie_on_the_device_up_to_half_of_its_memory():
         ),
     ],
 )
-def test_an_override_that_cannot_be_obeyed_is_said(changes: dict[str, Any], sizes: dict[str, Any], said: str):
-    assert f"not obeyed: config.train.{said}" in plan_of(**({"train__devices": 8} | changes), sizes=sizes).why
+def test_an_override_that_is_ignored_is_said(changes: dict[str, Any], sizes: dict[str, Any], said: str):
+    assert f"override ignored: config.train.{said}" in plan_of(**({"train__devices": 8} | changes), sizes=sizes).reason
 
 
 @pytest.mark.parametrize(
@@ -72,17 +74,17 @@ def test_an_override_that_cannot_be_obeyed_is_said(changes: dict[str, Any], size
         ({"train__resident": "host"}, "batch"),
     ],
 )
-def test_an_override_that_can_be_obeyed_is(changes: dict[str, Any], placement: str):
+def test_an_override_that_can_be_followed_is(changes: dict[str, Any], placement: str):
     plan = plan_of(**({"train__devices": 8} | changes))
     assert plan.placement == placement
-    assert "not obeyed" not in plan.why
+    assert "ignored" not in plan.reason
 
 
 def test_what_a_device_cannot_hold_is_not_put_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mmjax.train.execution.plan._device_bytes", lambda: 30e9)
     photos = {"row_bytes": int(12e9), "state_bytes": int(1e8), "scratch_bytes": int(24e9)}
-    assert not plan_of(train__devices=1, sizes=photos).resident, "rows alone would fit"
-    assert plan_of(train__devices=8, train__placement="batch", sizes=photos).resident, "an eighth of a batch leaves room"
+    assert not plan_of(train__devices=1, sizes=photos).on_device, "rows alone would fit"
+    assert plan_of(train__devices=8, train__placement="batch", sizes=photos).on_device, "an eighth of a batch leaves room"
     large = {"row_bytes": int(1e9), "state_bytes": int(14e9), "scratch_bytes": 0}
     assert plan_of(train__devices=4, sizes=large).placement == "batch", "two folds on a device would need 30 GB"
     assert plan_of(train__devices=5, train__batch_size=30, sizes=large).placement == "folds"
@@ -102,11 +104,11 @@ def test_a_dispatch_is_about_two_seconds_and_fills_an_epoch_evenly():
 
 
 def test_on_a_cpu_convolutions_run_step_by_step_and_large_autoencoders_fold_by_fold():
-    assert plan_of(train__devices=1).looped
-    assert not plan_of("mmae_attention", train__devices=1).looped
-    autoencoder = {"phase": "autoencoder", "state_bytes": 1 << 30}
-    assert plan_of("mmae_attention", train__devices=1, sizes=autoencoder).beside == 1
-    assert plan_of("mmae_attention", train__devices=1, sizes=autoencoder).looped
+    assert plan_of(train__devices=1).scan
+    assert not plan_of("mmae_attention", train__devices=1).scan
+    autoencoder = plan_of("mmae_attention", "autoencoder", train__devices=1, sizes={"state_bytes": 1 << 30})
+    assert autoencoder.concurrent == 1
+    assert autoencoder.scan
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mmjax.shapes import blank_batch
 from mmjax.tasks.base import make_task
 from mmjax.train import state
 from mmjax.train.optim import make_optimizer
-from mmjax.train.step import Rows, train_chunk
+from mmjax.train.step import FoldArrays, train_chunk
 
 TINY = sizes.SIZES["tiny"]
 STEPS = 60
@@ -28,7 +28,7 @@ def test_bfloat16_trains_with_float32_parameters(name: str):
     task, optimizer = make_task(case.task, settings, spec), make_optimizer(settings.optim)
     width = len(spec.modalities) * TINY.code if case.codes else 0
     params, batch_stats = ours.random_parameters(jax.eval_shape(task.init, prng.KEY, blank_batch(spec, TINY.batch, width)))
-    rows = Rows(
+    rows = FoldArrays(
         shared=sizes.random_rows(spec, TINY.batch, code_width=width),
         fold={},
         constant={"class_weight": np.ones(TINY.classes, np.float32)},
@@ -36,7 +36,7 @@ def test_bfloat16_trains_with_float32_parameters(name: str):
     first = state.create(params, batch_stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=STEPS, max_epochs=1)
     index = np.arange(TINY.batch, dtype=np.int32)[None]
     active = np.ones(1, bool)
-    chunk = jax.jit(partial(train_chunk, task, optimizer, settings, None))
+    chunk = jax.jit(partial(train_chunk, task, optimizer, None))
 
     jaxpr = str(jax.make_jaxpr(chunk)(first, rows, index, active))
     products = re.findall(r":(\w+)\[[\d,]*\] = (?:dot_general|conv_general_dilated)", jaxpr)

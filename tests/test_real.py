@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmjax.config import Settings
-from mmjax.train.cross_validation import crossval
+from mmjax.train.cross_validation import cross_validate
 
 pytestmark = pytest.mark.real
 
@@ -25,7 +25,7 @@ def configured(row: str, variant: str, root: Path, **changes) -> Settings:
 def test_petfinder_row_1(data_root: Path, tmp_path: Path):
     """Row #1 with the paper's protocol: within a point of the paper's 36.7 %, and 382 columns over the whole table."""
     settings = configured("tabular", "petfinder", data_root / "petfinder", data__cache=str(tmp_path / "cache"))
-    summary = crossval(settings, tmp_path / "run", print)
+    summary = cross_validate(settings, tmp_path / "run", print)
     assert summary["rows"] == 14_993
     assert 0.357 < summary["mean"]["accuracy"] < 0.385
 
@@ -34,7 +34,7 @@ def test_petfinder_groups_do_not_straddle_folds(data_root: Path, tmp_path: Path)
     settings = configured(
         "tabular", "petfinder+grouped", data_root / "petfinder", data__cache=str(tmp_path / "cache"), train__max_epochs=1
     )
-    crossval(settings, tmp_path / "run", print)
+    cross_validate(settings, tmp_path / "run", print)
     table = pd.read_csv(data_root / "petfinder" / "train.csv", dtype=str).set_index("PetID")
     folds = pd.read_csv(tmp_path / "run" / "folds.csv", dtype=str).set_index("id")
     assert folds["fold"].groupby(table["RescuerID"]).nunique().max() == 1
@@ -50,5 +50,5 @@ def test_fashion_three_modalities(data_root: Path, tmp_path: Path):
         data__max_rows=2000,
         train__max_epochs=2,
     )
-    summary = crossval(settings, tmp_path / "run", print)
+    summary = cross_validate(settings, tmp_path / "run", print)
     assert summary["mean"]["accuracy"] > 0.6

@@ -14,7 +14,7 @@ from mmjax.cli.main import main
 from mmjax.reproduce.paper import METRIC, TABLES
 from mmjax.reproduce.table_report import Report, RowReport, duration, paired_differences
 from mmjax.tasks.metrics import summarise
-from mmjax.train import cross_validation as crossval_module
+from mmjax.train import cross_validation
 
 pytest_plugins = ("tests.fixtures_trained",)
 pytestmark = pytest.mark.usefixtures("not_the_users_cache")
@@ -123,13 +123,13 @@ def test_rows_are_run_once_and_share_their_folds(
     assert before["rows"][0]["seconds"] > 0
     assert before["pairs"] == []
     trained = []
-    original = crossval_module.train_task
+    original = cross_validation.train_phase
 
     def watched(run: Any, *args: Any) -> None:
         trained.append(run.workdir.path.name)
         original(run, *args)
 
-    monkeypatch.setattr(crossval_module, "train_task", watched)
+    monkeypatch.setattr(cross_validation, "train_phase", watched)
     assert main([*line, "--rows=2,1"]) == 0
     assert set(trained) == {"row2"}
     report = json.loads((tmp_path / "report.json").read_text())

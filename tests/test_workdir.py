@@ -15,8 +15,10 @@ from small_disk import small_disk
 from mmjax.config import Settings
 from mmjax.errors import WorkdirError
 from mmjax.io import workdir as module
+from mmjax.io.atomic import write_bytes, write_json, write_text
 from mmjax.io.checkpoint import config_fingerprint
-from mmjax.io.workdir import Workdir, atomic_write_bytes, atomic_write_json, atomic_write_text, environment
+from mmjax.io.environment import environment
+from mmjax.io.workdir import Workdir, read_config
 
 SCHEMA = 'id = "PetID"\nimage_dir = "/data/photos"\ncategorical = ["Type"]\n'
 
@@ -52,6 +54,12 @@ def end(process):
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+def open_run(work, settings, schema, session):
+    """What a session does: it compares, then writes."""
+    work.compare(settings, schema)
+    work.record(settings, schema, session)
 
 
 def changed(settings, part, **values):
@@ -123,7 +131,7 @@ def test_what_a_run_killed_before_its_config_left_is_no_other_thing(tmp_path):
     for name in (".lock", ".config.json.7.partial", "schema.toml", "environment.json", "lost+found"):
         (tmp_path / name).write_text("[]")
     with Workdir(tmp_path).lock():
-        Workdir(tmp_path).open_run(Settings(), SCHEMA, {})
+        open_run(Workdir(tmp_path), Settings(), SCHEMA, {})
     with Workdir(tmp_path).lock():
         assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == [
             "config.json",
@@ -140,21 +148,21 @@ def test_same_process_cannot_enter_twice(tmp_path):
 
 def test_first_session_writes_next_session_compares(tmp_path):
     work, settings = Workdir(tmp_path / "a" / "run"), Settings()
-    assert work.config() is None
-    work.open_run(settings, SCHEMA, {"session": 1})
-    work.open_run(settings, SCHEMA, {"session": 2})
+    assert read_config(work.path) is None
+    open_run(work, settings, SCHEMA, {"session": 1})
+    open_run(work, settings, SCHEMA, {"session": 2})
     assert json.loads((work.path / "environment.json").read_text()) == [{"session": 1}, {"session": 2}]
     assert (work.path / "schema.toml").read_text() == SCHEMA
-    assert Settings.from_dict(work.config() or {}) == settings
+    assert Settings.from_dict(read_config(work.path) or {}) == settings
 
 
 def test_every_differing_key_is_named_with_both_values(tmp_path):
     """Breaks when a key that decides numbers is not compared, or only the first is named."""
     work, settings = Workdir(tmp_path), Settings()
-    work.open_run(settings, SCHEMA, {})
+    open_run(work, settings, SCHEMA, {})
     other = changed(changed(settings, "train", seed=7, eval_batch_size=64), "model", modalities=("text",), fusion="none")
     with pytest.raises(WorkdirError) as raised:
-        work.open_run(other, SCHEMA.replace("Type", "Kind"), {})
+        open_run(work, other, SCHEMA.replace("Type", "Kind"), {})
     said = str(raised.value)
     for part in (
         "train.seed was 0 and is now 7",
@@ -166,39 +174,49 @@ def test_every_differing_key_is_named_with_both_values(tmp_path):
         assert part in said
     assert said.count(" is now ") == 5
     assert json.loads((tmp_path / "environment.json").read_text()) == [{}]
-    assert Settings.from_dict(work.config() or {}) == settings
+    assert Settings.from_dict(read_config(work.path) or {}) == settings
 
 
 def test_moved_data_and_other_intervals_are_the_same_run(tmp_path):
     """Breaks when a run cannot go on after its data set moved; another file name is another run."""
     work = Workdir(tmp_path)
     first = changed(Settings(), "data", root="/old", vectors="/old/glove.txt")
-    work.open_run(first, SCHEMA, {})
+    open_run(work, first, SCHEMA, {})
     moved = changed(first, "data", root="/new", vectors="/new/glove.txt", cache="/tmp/c")
     moved = changed(changed(moved, "train", checkpoint_seconds=1.0, keep_checkpoints=5), "cv", only=(1,))
     schema = SCHEMA.replace("/data/photos", "/new/photos")
-    work.open_run(moved, schema, {})
-    assert (work.config() or {})["data"]["root"] == "/new"
+    open_run(work, moved, schema, {})
+    assert (read_config(work.path) or {})["data"]["root"] == "/new"
     one, two = (config_fingerprint(s.to_dict() | {"schema": t}) for s, t in ((first, SCHEMA), (moved, schema)))
     assert one == two
     with pytest.raises(WorkdirError, match="data.vectors was"):
-        work.open_run(changed(moved, "data", vectors="/new/fasttext.txt"), schema, {})
+        open_run(work, changed(moved, "data", vectors="/new/fasttext.txt"), schema, {})
 
 
 def test_setting_this_version_lacks_is_named(tmp_path):
     work = Workdir(tmp_path)
-    work.open_run(Settings(), SCHEMA, {})
+    open_run(work, Settings(), SCHEMA, {})
     config = json.loads((tmp_path / "config.json").read_text())
     config["train"]["momentum"] = 0.5
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(WorkdirError, match=r"train\.momentum was 0\.5 and is now not there"):
-        work.open_run(Settings(), SCHEMA, {})
+        open_run(work, Settings(), SCHEMA, {})
+
+
+def test_a_workdir_of_another_version_is_refused(tmp_path):
+    work = Workdir(tmp_path)
+    open_run(work, Settings(), SCHEMA, {})
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("version") == "0.2"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WorkdirError, match=r"was made by mmjax 0\.1; 0\.2 cannot go on with it: use mmjax 0\.1 or another"):
+        work.compare(Settings(), SCHEMA)
 
 
 def test_damaged_config_is_an_error_a_person_can_act_on(tmp_path):
     (tmp_path / "config.json").write_text('{"task": ')
     with pytest.raises(WorkdirError, match=r"config\.json is damaged"):
-        Workdir(tmp_path).open_run(Settings(), SCHEMA, {})
+        open_run(Workdir(tmp_path), Settings(), SCHEMA, {})
 
 
 def test_file_in_the_folders_place(tmp_path):
@@ -223,7 +241,7 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch, number):
     monkeypatch.setattr(module.os, "fsync", refuse)
     (tmp_path / "file.txt").write_text("before")
     with pytest.raises(WorkdirError, match=r"cannot write .*file\.txt"):
-        atomic_write_text(tmp_path / "file.txt", "after")
+        write_text(tmp_path / "file.txt", "after")
     assert (tmp_path / "file.txt").read_text() == "before"
     assert not list(tmp_path.glob(".*partial"))
     monkeypatch.undo()
@@ -234,9 +252,9 @@ def test_folder_that_cannot_be_written(tmp_path, monkeypatch, number):
 
 def test_full_disk_keeps_the_file_that_was_there(tmp_path):
     with small_disk(tmp_path / "disk", "64k") as disk:
-        atomic_write_json(disk / "a" / "summary.json", {"accuracy": 0.5})
+        write_json(disk / "a" / "summary.json", {"accuracy": 0.5})
         with pytest.raises(WorkdirError, match="the disk or quota is full"):
-            atomic_write_bytes(disk / "a" / "summary.json", bytes(200_000))
+            write_bytes(disk / "a" / "summary.json", bytes(200_000))
         assert json.loads((disk / "a" / "summary.json").read_text()) == {"accuracy": 0.5}
         assert [p.name for p in (disk / "a").iterdir()] == ["summary.json"]
 

@@ -146,7 +146,7 @@ def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
 
 
 def _print(found: dict[str, Any], report_lines: Sequence[str]) -> None:
-    from mmjax.io.results import CLOSING  # noqa: PLC0415
+    from mmjax.cli.closing_table import TITLES  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     names: list[str] = list(found["mean"])
@@ -154,7 +154,7 @@ def _print(found: dict[str, Any], report_lines: Sequence[str]) -> None:
     table = Table(title=f"{found['dataset']}: {found['rows']} rows")
     table.add_column("fold")
     for name in names:
-        table.add_column(CLOSING.get(name, name), justify="right")
+        table.add_column(TITLES.get(name, name), justify="right")
     for fold, values in found["by_fold"].items():
         table.add_row(fold, *(metrics.show(n, values[n]) for n in names))
     table.add_section()

@@ -145,7 +145,7 @@ def _show(console: Console, phase: "Footprint", batch_size: int) -> None:
     table.add_row("on a device at once, as planned", f"{phase.total_bytes / 2**20:,.1f}")
     console.print(table)
     step = f"{_operations(phase.step_flops)} a training step of one fold (batch of {batch_size})"
-    console.print(f"{phase.phase}: {step}.\nPlan on this machine: {phase.plan.why}.\n", soft_wrap=True)
+    console.print(f"{phase.phase}: {step}.\nPlan on this machine: {phase.plan.reason}.\n", soft_wrap=True)
 
 
 def _operations(flops: float) -> str:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     # jax is imported once the arguments are known to be right
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.inference import Ensemble, load_settings  # noqa: PLC0415
-    from mmjax.io.metrics_log import Progress  # noqa: PLC0415
+    from mmjax.io.progress import Progress  # noqa: PLC0415
     from mmjax.new_table import open_unseen  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
@@ -47,11 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     ensemble = Ensemble.load(args.workdir)
     _refuse_inputs(out, _trained_on(settings.data, ensemble.schema))
     report = DataReport()
-    dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.say)
+    dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.log)
     for line in report.summary_lines():
-        runtime.say(line)
+        runtime.log(line)
     ids = dataset.table.ids
-    progress = Progress(runtime.say)
+    progress = Progress(runtime.log)
     progress.start(f"predicting {len(ids)} rows by {len(ensemble.members)} folds", len(ids) * len(ensemble.members))
     try:
         predictions = ensemble.predict(dataset, progress.advance)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     about = {"rows": len(ids), "folds": folds, "classes": ensemble.spec.classes, "modalities": ensemble.spec.modalities}
     text = json.dumps(about | report.to_dict(), indent=1, ensure_ascii=False)
     write_text(_report_of(out), f"{text}\n")
-    runtime.say(f"Written: {len(ids)} rows in {out}, what was wrong with them in {_report_of(out).name}")
+    runtime.log(f"Written: {len(ids)} rows in {out}, what was wrong with them in {_report_of(out).name}")
     return 0
 
 

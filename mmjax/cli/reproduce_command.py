@@ -42,15 +42,15 @@ def main(arguments: Sequence[str]) -> int:
     # All configs are read before the first row is trained, so that a typo costs nothing.
     settings = {n: read_config("reproduce", str(configs / name), overrides) for n, name in names.items()}
     # Imported late: --help and a wrong argument answer at once.
-    from mmjax.io.workdir import environment  # noqa: PLC0415
+    from mmjax.io.environment import environment  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     runtime.set_up(*settings.values())
     command = shlex.join(["mmjax", "reproduce", *arguments])
     report = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset))
     for row in chosen:
-        runtime.say(f"{args.table} row {row.number}: configs/{names[row.number]}")
-        report.rows.append(_run(Path(args.workdir), row, names[row.number], settings[row.number], runtime.say))
+        runtime.log(f"{args.table} row {row.number}: configs/{names[row.number]}")
+        report.rows.append(_run(Path(args.workdir), row, names[row.number], settings[row.number], runtime.log))
         report.write(Path(args.workdir))  # after every row: a long table shows what it has
     console = Console() if sys.stdout.isatty() else Console(width=150)  # a log file has room for whole numbers
     head, body = report.cells()
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     head, body = report.pair_cells()
     if body:
         console.print(_table("paired differences, corrected resampled t-test", head, body))
-    runtime.say(f"Written: report.md, report.json and plot.png in {args.workdir}")
+    runtime.log(f"Written: report.md, report.json and plot.png in {args.workdir}")
     return 0
 
 
@@ -96,12 +96,12 @@ def _notes(dataset: str) -> list[str]:
 
 
 def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Callable[[str], None]) -> RowReport:
-    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
-    from mmjax.train import cross_validation as crossval  # noqa: PLC0415
+    from mmjax.data.splits import read_folds  # noqa: PLC0415
+    from mmjax.train import cross_validation  # noqa: PLC0415
 
     folder = workdir / f"row{row.number}"
     with _timed(workdir, folder, settings):
-        summary = crossval.crossval(settings, folder, say)
+        summary = cross_validation.cross_validate(settings, folder, say)
     fold_file = folder / "folds.csv"
     _, fold_N = read_folds(fold_file)
     test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
@@ -120,7 +120,7 @@ def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Calla
 @contextmanager
 def _timed(workdir: Path, folder: Path, settings: Settings) -> Iterator[None]:
     """Adds the block's wall time to the row's, unless the row was finished before."""
-    from mmjax.io.workdir import atomic_write_json  # noqa: PLC0415
+    from mmjax.io.atomic import write_json  # noqa: PLC0415
 
     chosen = settings.cv.only or range(settings.cv.folds)
     finished = all((folder / f"fold_{f}" / "done.json").exists() for f in chosen)
@@ -131,7 +131,7 @@ def _timed(workdir: Path, folder: Path, settings: Settings) -> Iterator[None]:
         if not finished:
             times = _times(workdir)
             times[folder.name] = times.get(folder.name, 0.0) + time.monotonic() - start
-            atomic_write_json(workdir / TIMES, times)
+            write_json(workdir / TIMES, times)
 
 
 def _times(workdir: Path) -> dict[str, float]:

@@ -26,16 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     named = next((a.split("=", 1)[1] for a in joined(arguments) if a.startswith("--config=")), "run")
     workdir = values["workdir"].value or str(Path("runs") / Path(named.split(":")[0]).stem)
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
+    from mmjax.cli.closing_table import print_summary  # noqa: PLC0415
     from mmjax.io import processes  # noqa: PLC0415
-    from mmjax.io.results import print_summary  # noqa: PLC0415
-    from mmjax.train import cross_validation as crossval  # noqa: PLC0415
+    from mmjax.train import cross_validation  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     runtime.set_up(settings)
     if values["distributed"].value or values["coordinator"].value:
         given: Any = [values[name].value for name in ("coordinator", "processes", "process")]  # absl knows no types
         processes.start(*given)
-    summary = crossval.crossval(settings, workdir, runtime.say)
+    summary = cross_validation.cross_validate(settings, workdir, runtime.log)
     if processes.is_primary():
         print_summary(summary)
     return 0

@@ -1,1 +1,1 @@
-"""io."""
+"""What must survive a kill: the workdir, checkpoints, the log, results."""

@@ -34,21 +34,23 @@ _ONE_AT_A_TIME = threading.Lock()
 _SHOWN = 5  # differing leaves named in a message
 
 
-def fingerprint(tree: Any) -> dict[str, list[Any]]:
+def tree_signature(tree: Any) -> dict[str, list[Any]]:
     """Leaf path -> [shape, dtype], of arrays or of `jax.ShapeDtypeStruct`s."""
     return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in _named(tree).items()}
 
 
 def config_fingerprint(config: dict[str, Any]) -> str:
-    """SHA-256, in hex, of what decides a run's numbers; a moved data set or another checkpoint interval leaves it alone.
+    """SHA-256, in hex, of what decides a fold's numbers; a moved data set or another checkpoint interval leaves it alone.
+
+    So does the protocol of the folds, which decides which rows a fold has.
 
     Args:
       config: nested dict of settings; "schema" may hold the schema's TOML text.
     """
-    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(decisive(config | {"cv": None}), sort_keys=True).encode()).hexdigest()
 
 
-def save(directory: Path, step: int, tree: Any, host: dict[str, Any], fingerprint: str, *, keep: int = 2) -> None:
+def save(directory: Path, step: int, tree: Any, host: dict[str, Any], config: str, *, keep: int = 2) -> None:
     """Writes checkpoint `step`, whole or not at all, then deletes all but the newest `keep`.
 
     Args:
@@ -56,14 +58,14 @@ def save(directory: Path, step: int, tree: Any, host: dict[str, Any], fingerprin
       step: its number; checkpoints with a higher one belong to a history that was given up and are deleted.
       tree: pytree of arrays and PRNG key data; several processes must hold the same values.
       host: JSON-able values.
-      fingerprint: of the config, see `config_fingerprint`.
+      config: its fingerprint, see `config_fingerprint`.
       keep: at least 1.
 
     Raises:
       WorkdirError: the disk is full or the folder cannot be written; earlier checkpoints are as they were.
     """
     final = directory / f"{step:08d}"
-    _write(final, tree, {"step": step, "host": host, "config": fingerprint})
+    _write(final, tree, {"step": step, "host": host, "config": config})
     if is_primary():
         older = [p for p in _checkpoints(directory) if p != final and int(p.name) < step]
         later = [p for p in _checkpoints(directory) if int(p.name) > step]
@@ -72,7 +74,7 @@ def save(directory: Path, step: int, tree: Any, host: dict[str, Any], fingerprin
 
 
 def restore(
-    directory: Path, like: Callable[[], Any], fingerprint: str, report: Callable[[str], None] = print
+    directory: Path, like: Callable[[], Any], config: str, log: Callable[[str], None] = print
 ) -> tuple[int, Any, dict[str, Any]] | None:
     """The newest good checkpoint.
 
@@ -80,8 +82,8 @@ def restore(
       directory: the phase's folder of checkpoints.
       like: makes the tree of arrays or `jax.ShapeDtypeStruct`s that the restored tree must equal in paths, shapes and dtypes;
         not called where there is no checkpoint.
-      fingerprint: of the config.
-      report: told, in a sentence, of each damaged checkpoint that was passed over.
+      config: its fingerprint.
+      log: told, in a sentence, of each damaged checkpoint that was passed over.
 
     Returns:
       (step, tree of NumPy arrays, host values), or None where there is no checkpoint.
@@ -89,8 +91,9 @@ def restore(
     Raises:
       CheckpointError: all are damaged, or the newest good one is of another config or tree; nothing was restored.
     """
-    for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")} if is_primary() else ():
-        tidy(directory / left)
+    if is_primary():
+        for left in {p.stem for suffix in (UNFINISHED, REPLACED) for p in directory.glob(f"*{suffix}")}:
+            tidy(directory / left)
     barrier(f"{directory} tidied")
     damaged: list[tuple[Path, str]] = []
     for path in reversed(_checkpoints(directory)):
@@ -101,47 +104,50 @@ def restore(
         except DamagedError as error:
             damaged.append((path, str(error)))
             continue
-        tree = _read(path, body, like(), fingerprint)
-        for bad, why in damaged:
-            report(f"Checkpoint {bad} is damaged: {why}. It is set aside; going on from {path.name} before it.")
-            if not is_primary():
-                continue
-            with suppress(OSError):  # a read-only folder can still be gone on from until the next save says so
-                bad.replace(bad.with_name(bad.name + DAMAGED))
+        tree = _read(path, body, like(), config)
+        for bad, reason in damaged:
+            log(f"Checkpoint {bad} is damaged: {reason}. It is set aside; going on from {path.name} before it.")
+            _set_aside(bad)
         return body["step"], tree, body["host"]
     if damaged:
-        what = "; ".join(f"{path.name}: {why}" for path, why in damaged)
+        what = "; ".join(f"{path.name}: {reason}" for path, reason in damaged)
         raise CheckpointError(
             f"Every checkpoint in {directory} is damaged ({what}); delete that folder to train these folds from the start."
         )
     return None
 
 
-def save_model(directory: Path, tree: Any, meta: dict[str, Any], fingerprint: str) -> None:
-    """Writes one finished module into `directory` itself; raises as `save`."""
-    _write(directory, tree, {"step": 0, "host": meta, "config": fingerprint})
+def _set_aside(bad: Path) -> None:
+    with suppress(OSError):  # a read-only folder can still be gone on from until the next save says so
+        if is_primary():
+            bad.replace(bad.with_name(bad.name + DAMAGED))
+
+
+def save_model(directory: Path, tree: Any, meta: dict[str, Any], config: str) -> None:
+    """Writes one finished training's parameters into `directory` itself; raises as `save`."""
+    _write(directory, tree, {"step": 0, "host": meta, "config": config})
 
 
 def has_model(directory: Path) -> bool:
-    """Whether a module was finished there."""
+    """Whether a training was finished there."""
     if is_primary():
         tidy(directory)
     barrier(f"{directory} looked at")
     return (directory / MANIFEST).exists()
 
 
-def load_model(directory: Path, like: Any, fingerprint: str) -> tuple[Any, dict[str, Any]]:
-    """(tree of NumPy arrays, meta) of a finished module.
+def load_model(directory: Path, like: Any, config: str) -> tuple[Any, dict[str, Any]]:
+    """(tree of NumPy arrays, meta) of a finished training.
 
     Raises:
       CheckpointError: it is missing, damaged, or of another config or tree.
     """
     body = check_model(directory)
-    return _read(directory, body, like, fingerprint), body["host"]
+    return _read(directory, body, like, config), body["host"]
 
 
 def check_model(directory: Path) -> dict[str, Any]:
-    """The manifest's body of a finished module, every file of which is as it was written.
+    """The manifest's body of a finished training, every file of which is as it was written.
 
     Raises:
       CheckpointError: it is missing or damaged.
@@ -156,7 +162,7 @@ def check_model(directory: Path) -> dict[str, Any]:
 
 
 def remove(directory: Path) -> None:
-    """Deletes a phase's checkpoints once its modules are written."""
+    """Deletes a phase's checkpoints once its parameters are written."""
     if not is_primary():
         return
     discard(directory)
@@ -178,7 +184,7 @@ def _write(final: Path, tree: Any, body: dict[str, Any]) -> None:
             with _orbax():
                 _checkpointer().save((unfinished / ARRAYS).absolute(), args=ocp.args.PyTreeSave(full))
         if is_primary():
-            seal(unfinished, {"format": FORMAT, **body, "tree": fingerprint(leaves)})
+            seal(unfinished, {"format": FORMAT, **body, "tree": tree_signature(leaves)})
             put_in_place(unfinished)
         barrier(f"{final} written")
     except (OSError, ValueError) as error:
@@ -197,11 +203,11 @@ def _read(path: Path, body: dict[str, Any], like: Any, config: str) -> Any:
         raise CheckpointError(
             f"{path} has format {body.get('format')!r}, this version reads {FORMAT}; use the version it is from."
         )
-    _compare(path, body["tree"], fingerprint(like))
+    _compare(path, body["tree"], tree_signature(like))
     if body["config"] != config:
         raise CheckpointError(
             f"{path} was written under another config (fingerprint {str(body['config'])[:12]}, now {config[:12]}); compare "
-            "config.json and schema.toml of its work folder, or use another work folder."
+            "config.json and schema.toml of its workdir, or use another workdir."
         )
     empty = {name: np.empty(shape, dtype) for name, (shape, dtype) in body["tree"].items() if 0 in shape}
     full = [name for name in body["tree"] if name not in empty]
@@ -212,7 +218,7 @@ def _read(path: Path, body: dict[str, Any], like: Any, config: str) -> Any:
         )
         with _orbax():
             leaves |= _checkpointer().restore((path / ARRAYS).absolute(), args=arguments)
-    _compare(path, fingerprint(leaves), fingerprint(like))
+    _compare(path, tree_signature(leaves), tree_signature(like))
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in _named(like)])
 
 
@@ -226,7 +232,7 @@ def _compare(path: Path, saved: dict[str, list[Any]], wanted: dict[str, list[Any
         more = f", and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
         raise CheckpointError(
             f"{path} is of another model: {'; '.join(differ[:_SHOWN])}{more}. Use the config it was written with or another "
-            "work folder."
+            "workdir."
         )
 
 

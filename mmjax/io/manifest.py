@@ -25,7 +25,7 @@ def seal(folder: Path, body: dict[str, Any]) -> None:
     Raises:
       OSError: a file cannot be written or synced.
     """
-    body = body | {"files": {name: _digest(folder / name, sync=True) for name in _files(folder)}}
+    body = body | {"files": {name: _checksum(folder / name, sync=True) for name in _files(folder)}}
     with (folder / MANIFEST).open("w", encoding="utf-8") as out:
         json.dump({"sha256": _hash_body(body), "body": body}, out, indent=1)
         out.flush()
@@ -47,14 +47,14 @@ def verify(folder: Path) -> dict[str, Any]:
         body = sealed["body"]
         if sealed["sha256"] != _hash_body(body):
             raise DamagedError(f"{MANIFEST} is not as it was written")
-        said, found = body["files"], set(_files(folder))
-        for name in sorted(said.keys() ^ found):
-            raise DamagedError(f"{name} is {'missing' if name in said else 'not in the manifest'}")
-        for name, digest in said.items():
+        known, found = body["files"], set(_files(folder))
+        for name in sorted(known.keys() ^ found):
+            raise DamagedError(f"{name} is {'missing' if name in known else 'not in the manifest'}")
+        for name, checksum in known.items():
             size = (folder / name).stat().st_size
-            if size != digest["size"]:
-                raise DamagedError(f"{name} has {size} bytes instead of {digest['size']}")
-            if _digest(folder / name)["sha256"] != digest["sha256"]:
+            if size != checksum["size"]:
+                raise DamagedError(f"{name} has {size} bytes instead of {checksum['size']}")
+            if _checksum(folder / name)["sha256"] != checksum["sha256"]:
                 raise DamagedError(f"the content of {name} has changed")
     except FileNotFoundError as error:
         raise DamagedError(f"{Path(error.filename).name} is missing") from error
@@ -104,14 +104,14 @@ def _files(folder: Path) -> list[str]:
     return sorted(n for n in names if n != MANIFEST)
 
 
-def _digest(file: Path, *, sync: bool = False) -> dict[str, Any]:
+def _checksum(file: Path, *, sync: bool = False) -> dict[str, Any]:
     if file.is_symlink() or not file.is_file():
         raise DamagedError(f"{file.name} is not a plain file")
     with file.open("rb") as content:
-        digest = {"sha256": hashlib.file_digest(content, "sha256").hexdigest(), "size": os.fstat(content.fileno()).st_size}
+        checksum = {"sha256": hashlib.file_digest(content, "sha256").hexdigest(), "size": os.fstat(content.fileno()).st_size}
         if sync:
             os.fsync(content.fileno())
-    return digest
+    return checksum
 
 
 def _hash_body(body: dict[str, Any]) -> str:

@@ -1,38 +1,22 @@
-"""metrics.jsonl, TensorBoard files made from it, and progress on a terminal or in plain lines."""
+"""metrics.jsonl, and TensorBoard files made from it."""
 
-import atexit
 import errno
 import io
 import json
 import math
 import os
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-
-from mmjax.io.atomic import write_error
+from mmjax.io.atomic import write_error, write_text
 from mmjax.io.processes import is_primary
-from mmjax.io.workdir import atomic_write_text
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tb"
 _EVENTS = "events.out.tfevents.0.mmjax"
-_PLAIN_SECONDS = 5.0
 
 Event = dict[str, Any]
 
@@ -40,17 +24,17 @@ Event = dict[str, Any]
 class MetricsLog:
     """One JSON line an event. Wall-clock values stand under the key "time" alone, so that runs can be compared without it.
 
-    Folds that train side by side share it: every method is one at a time.
+    Folds that train at the same time share it: every method is one at a time.
 
     Attributes:
       path: metrics.jsonl.
     """
 
     def __init__(self, workdir: Path, *, tensorboard: bool = True):
-        """Opens the log of a work folder; a last line that a kill cut short is dropped.
+        """Opens the log of a workdir; a last line that a kill cut short is dropped.
 
         Args:
-          workdir: the work folder.
+          workdir: the workdir.
           tensorboard: also write tb/fold_<k>/<phase>; left out where tensorboard is not installed.
         """
         self.path, self._tensorboard = workdir / METRICS, tensorboard
@@ -106,12 +90,12 @@ class MetricsLog:
                 self._write_tensorboard([e for e in kept if (e["fold"], e["phase"]) == (fold, phase)])
 
     def sort(self) -> None:
-        """Puts each phase's events in order of folds and epochs: folds that trained side by side mixed theirs."""
+        """Puts each phase's events in order of folds and epochs: folds that trained at the same time mixed theirs."""
         with self._lock:
             events = list(self.events())
             phases = list(dict.fromkeys(e["phase"] for e in events))
             ordered = sorted(events, key=lambda e: (phases.index(e["phase"]), e["fold"], e["epoch"]))
-            if is_primary() and ordered != events:
+            if ordered != events:
                 self._rewrite(ordered)
 
     def events(self) -> Iterator[Event]:
@@ -126,8 +110,9 @@ class MetricsLog:
             if isinstance(event, dict) and event.keys() >= {"fold", "phase", "epoch", "step"}:
                 yield event
 
-    def _rewrite(self, events: Iterator[Event] | list[Event]) -> None:
-        atomic_write_text(self.path, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in events))
+    def _rewrite(self, events: Iterable[Event]) -> None:
+        if is_primary():
+            write_text(self.path, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in events))
 
     def _folder(self, fold: int, phase: str) -> Path:
         return self.path.parent / TENSORBOARD / f"fold_{fold}" / phase
@@ -184,106 +169,3 @@ def _append(path: Path, content: bytes) -> None:
             os.close(handle)
     except OSError as error:
         raise write_error(path, error, len(content)) from error
-
-
-class Bars:
-    """The terminal's one live display, shared by phases that run side by side; nothing where there is no terminal."""
-
-    def __init__(self, console: Console):
-        self.console = console
-        self._bar: Bar | None = None
-        self._lock = threading.RLock()
-
-    def add(self, title: str, total: int, done: int) -> TaskID | None:
-        """A bar more; None where there is no terminal."""
-        if not self.console.is_terminal or self.console.is_dumb_terminal:
-            return None
-        with self._lock:
-            if self._bar is None:
-                what = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-                when = (TimeElapsedColumn(), TextColumn("at most"), TimeRemainingColumn())
-                self._bar = Bar(*what, *when, console=self.console, transient=True)
-                self._bar.start()
-                atexit.register(self.close)  # an error must not leave the cursor hidden
-            return self._bar.add_task(title, total=total, completed=done)
-
-    def advance(self, task: TaskID, by: int) -> None:
-        """Moves a bar."""
-        with self._lock:
-            if self._bar is not None:
-                self._bar.advance(task, by)
-
-    def remove(self, task: TaskID) -> None:
-        """Takes a bar away, and with the last the display."""
-        with self._lock:
-            if self._bar is not None:
-                if self._bar.task_ids == [task]:
-                    self.close()
-                else:
-                    self._bar.remove_task(task)
-
-    def close(self) -> None:
-        """Takes the display away."""
-        with self._lock:
-            if self._bar is not None:
-                self._bar.stop()
-                self._bar = None
-                atexit.unregister(self.close)
-
-
-_TERMINAL = Bars(Console(file=sys.stdout))
-
-
-class Progress:
-    """Progress of one phase with an estimate of the time left.
-
-    On a terminal a bar; elsewhere a line at most every five seconds, plus each `note`. Early stopping may end a phase sooner
-    than the estimate says.
-    """
-
-    def __init__(self, say: Callable[[str], None] = print, *, bars: Bars = _TERMINAL):
-        self._say, self._bars = say, bars
-        self._task: TaskID | None = None
-        self._title, self._total, self._done, self._first = "", 0, 0, 0
-        self._started = self._said = 0.0
-
-    def start(self, title: str, total: int, done: int = 0) -> None:
-        """Begins at `done` of `total` dispatches; what was done before this session does not enter the estimate."""
-        self.finish()
-        self._title, self._total, self._done, self._first = title, total, done, done
-        self._started = self._said = time.monotonic()
-        self._task = self._bars.add(title, total, done)
-
-    def advance(self, by: int = 1) -> None:
-        """Counts dispatches."""
-        self._done += by
-        if self._task is not None:
-            self._bars.advance(self._task, by)
-            return
-        now = time.monotonic()
-        if now - self._said >= _PLAIN_SECONDS:
-            self._said = now
-            self._say(f"{self._title}: {100 * self._done // max(self._total, 1)} %, at most {self._left(now)} left")
-
-    def reach(self, title: str, done: int, total: int) -> None:
-        """Starts at its first call, moves to `done` of `total`, and finishes there."""
-        if title != self._title:
-            self.start(title, total)
-        self.advance(done - self._done)
-        if done >= total:
-            self.finish()
-
-    def note(self, line: str) -> None:
-        """Prints a line, the end of an epoch for one; above the bar where there is one."""
-        self._said = time.monotonic()
-        self._say(line)
-
-    def finish(self) -> None:
-        """Takes the bar away; calling it again, or before `start`, does no harm."""
-        if self._task is not None:
-            self._bars.remove(self._task)
-            self._task = None
-
-    def _left(self, now: float) -> str:
-        seconds = (now - self._started) / max(self._done - self._first, 1) * (self._total - self._done)
-        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

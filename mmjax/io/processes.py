@@ -1,6 +1,6 @@
 """Several processes, one run (`jax.distributed`): who writes, who speaks, and what all must agree on.
 
-Every process runs the same program on the same work folder, which all can read. Process 0 alone writes it and prints. A
+Every process runs the same program on the same workdir, which all can read. Process 0 alone writes it and prints. A
 decision that clocks or signals could make differently in two processes is taken together.
 """
 
@@ -45,7 +45,7 @@ def start(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
 
 
 def is_primary() -> bool:
-    """Whether this process writes the work folder and prints."""
+    """Whether this process writes the workdir and prints."""
     return jax.process_index() == 0
 
 

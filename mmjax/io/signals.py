@@ -16,7 +16,7 @@ PATIENCE = 6.0
 
 
 @contextmanager
-def stop_requests(where: str | Path = "the work folder") -> Iterator[Callable[[], bool]]:
+def stop_requests(where: str | Path = "the workdir") -> Iterator[Callable[[], bool]]:
     """SIGTERM and SIGINT ask the loop to save and stop; a second SIGINT ends at once.
 
     While photos are read, rows are predicted, or XLA compiles and no Python runs, nobody asks. The process then ends by itself

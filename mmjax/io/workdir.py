@@ -1,4 +1,4 @@
-"""The work folder: one process at a time, one config for ever, and files that are there whole or not at all."""
+"""The workdir: one process at a time, one config for ever."""
 
 import errno
 import fcntl
@@ -14,13 +14,11 @@ from typing import Any
 
 from mmjax.config import Settings
 from mmjax.errors import WorkdirError
-from mmjax.io import atomic
-from mmjax.io.atomic import write_error
-from mmjax.io.environment import environment
+from mmjax.io.atomic import write_error, write_json, write_text
 from mmjax.io.processes import is_primary
 
-__all__ = ["Workdir", "atomic_write_bytes", "atomic_write_json", "atomic_write_text", "decisive", "environment"]
-
+VERSION = "0.2"
+"""Of the files in a workdir, in config.json: the first mmjax that wrote them so. Another version's are not gone on with."""
 CONFIG, SCHEMA, ENVIRONMENT, LOCK = "config.json", "schema.toml", "environment.json", ".lock"
 _NOT_OURS = "lost+found"  # a fresh disk has it; hidden files are let be, too
 
@@ -60,23 +58,6 @@ def decisive(config: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def atomic_write_bytes(path: Path, content: bytes) -> None:
-    """`mmjax.io.atomic.write_bytes`, by process 0 alone."""
-    if is_primary():
-        atomic.write_bytes(path, content)
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """`atomic_write_bytes` of UTF-8 text."""
-    atomic_write_bytes(path, text.encode())
-
-
-def atomic_write_json(path: Path, value: Any) -> None:
-    """`mmjax.io.atomic.write_json`, by process 0 alone."""
-    if is_primary():
-        atomic.write_json(path, value)
-
-
 class Workdir:
     """A run's folder.
 
@@ -89,9 +70,7 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise WorkdirError(
-                f"{self.path} cannot be a work folder: a file is in its place; choose another folder."
-            ) from error
+            raise WorkdirError(f"{self.path} cannot be a workdir: a file is in its place; choose another folder.") from error
         except OSError as error:
             raise write_error(self.path, error) from error
 
@@ -131,7 +110,7 @@ class Workdir:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise write_error(file, error) from error
             raise WorkdirError(
-                f"{self.path} is in use by {_holder(handle)}; wait for it to end, stop it, or choose another work folder."
+                f"{self.path} is in use by {_holder(handle)}; wait for it to end, stop it, or choose another workdir."
             ) from None
 
     def _refuse_other_things(self) -> None:
@@ -141,12 +120,10 @@ class Workdir:
         try:
             names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
         except OSError as error:
-            raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another work folder.") from error
+            raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another workdir.") from error
         if others := names - ({SCHEMA, ENVIRONMENT} if (self.path / LOCK).exists() else set()):
             what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"
-            raise WorkdirError(
-                f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new work folder."
-            )
+            raise WorkdirError(f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new workdir.")
 
     def compare(self, settings: Settings, schema_text: str) -> None:
         """Checks that the folder belongs to this config and schema, or to none yet.
@@ -158,16 +135,17 @@ class Workdir:
         Raises:
           WorkdirError: it belongs to another config or schema (every differing key is named), or a file is damaged.
         """
-        known = self.config()
+        known = read_config(self.path)
         if known is None:
             return
-        text = _read(self.path / SCHEMA)
-        if not text.strip():  # TOML all the same
-            raise _damaged(self.path / SCHEMA, "it is empty")
+        file = self.path / SCHEMA
         try:
+            text = file.read_text(encoding="utf-8")
+            if not text.strip():  # TOML all the same
+                raise ValueError("it is empty")
             before = decisive(known | {"schema": text})
-        except (ValueError, RecursionError) as error:
-            raise _damaged(self.path / SCHEMA, error) from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise damaged(file, error) from error
         now = decisive(settings.to_dict() | {"schema": schema_text})
         missing = object()
         differ = [
@@ -177,11 +155,11 @@ class Workdir:
         ]
         if differ:
             raise WorkdirError(
-                f"{self.path} belongs to another config: {'; '.join(differ)}. Use the old values or another work folder."
+                f"{self.path} belongs to another config: {'; '.join(differ)}. Use the old values or another workdir."
             )
 
-    def open_run(self, settings: Settings, schema_text: str, environment: dict[str, Any]) -> None:
-        """Writes config, schema and environment the first time; checks that they are the same the next time.
+    def record(self, settings: Settings, schema_text: str, environment: dict[str, Any]) -> None:
+        """Writes config, schema and environment; `compare` comes first.
 
         Args:
           settings: the run's settings.
@@ -189,59 +167,64 @@ class Workdir:
           environment: of this session; the file keeps one entry a session.
 
         Raises:
-          WorkdirError: as `compare`, or the folder cannot be written.
+          WorkdirError: environment.json is damaged, or the folder cannot be written.
         """
-        self.compare(settings, schema_text)
-        sessions = self._sessions()
-        atomic_write_text(self.path / SCHEMA, schema_text)
-        atomic_write_json(self.path / ENVIRONMENT, [*sessions, environment])
-        # Last, because its presence says that the folder belongs to a run; also carries a data set that moved.
-        atomic_write_json(self.path / CONFIG, settings.to_dict())
-
-    def _sessions(self) -> list[Any]:
-        """environment.json of the sessions before."""
         file = self.path / ENVIRONMENT
-        if not file.exists():
-            return []
-        try:
-            sessions = json.loads(_read(file))
-        except (ValueError, RecursionError) as error:
-            raise _damaged(file, error, "restore or delete it (it only tells what earlier sessions ran on)") from error
-        if not isinstance(sessions, list):
-            raise _damaged(file, "it is no list", "restore or delete it (it only tells what earlier sessions ran on)")
-        return sessions
-
-    def config(self) -> dict[str, Any] | None:
-        """The config the folder belongs to; None where no run was started.
-
-        Raises:
-          WorkdirError: config.json is not readable JSON.
-        """
-        file = self.path / CONFIG
-        if not file.exists():
-            return None
-        try:
-            known = json.loads(_read(file))
-        except (ValueError, RecursionError) as error:
-            raise _damaged(file, error) from error
-        if not isinstance(known, dict):
-            raise _damaged(file, "it is no dict")
-        return known
+        advice = "restore or delete it (it only tells what earlier sessions ran on)"
+        sessions = read_json(file, list, advice) if file.exists() else []
+        if not is_primary():
+            return
+        write_text(self.path / SCHEMA, schema_text)
+        write_json(file, [*sessions, environment])
+        # Last, because its presence says that the folder belongs to a run; also carries a data set that moved.
+        write_json(self.path / CONFIG, {"version": VERSION, **settings.to_dict()})
 
 
-def _damaged(file: Path, why: object, advice: str = "restore it or choose another work folder") -> WorkdirError:
-    return WorkdirError(f"{file} is damaged ({why}); {advice}.")
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The config a workdir belongs to; None where no run was started.
+
+    Raises:
+      WorkdirError: config.json is damaged, or of another version.
+    """
+    file = folder / CONFIG
+    if not file.exists():
+        return None
+    known = read_json(file, dict)
+    version = known.pop("version", "0.1")  # which wrote none
+    if version != VERSION:
+        raise WorkdirError(
+            f"{folder} was made by mmjax {version}; {VERSION} cannot go on with it: use mmjax {version} or another workdir."
+        )
+    return known
+
+
+def read_json(file: Path, kind: type, advice: str = "restore it or choose another workdir") -> Any:
+    """The content of a JSON file.
+
+    Args:
+      file: is there.
+      kind: dict or list, which it must be.
+      advice: what to do where it is damaged.
+
+    Raises:
+      WorkdirError: it cannot be read, or is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(file, f"{type(error).__name__}: {error}", advice) from error
+    if not isinstance(content, kind):
+        raise damaged(file, f"it is no {kind.__name__}", advice)
+    return content
+
+
+def damaged(file: Path, reason: object, advice: str = "restore it or choose another workdir") -> WorkdirError:
+    """The sentence for a file that is not as it was written."""
+    return WorkdirError(f"{file} is damaged ({reason}); {advice}.")
 
 
 def _show(values: dict[str, Any], key: str) -> str:
     return json.dumps(values[key], ensure_ascii=False) if key in values else "not there"
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkdirError(f"cannot read {file}: {error}; restore it or choose another work folder.") from error
 
 
 def _holder(handle: int) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmjax.io.workdir import atomic_write_bytes
+from mmjax.io.atomic import write_bytes
 
 if TYPE_CHECKING:  # report.py draws with this file
     from mmjax.reproduce.table_report import Report
@@ -89,4 +89,4 @@ def _label(report: "Report", i: int) -> str:
 def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    atomic_write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.io.workdir import atomic_write_json, atomic_write_text
+from mmjax.io.atomic import write_json, write_text
 from mmjax.reproduce.paper import METRIC, PaperRow
 from mmjax.reproduce.plot import plot_rows
 from mmjax.reproduce.statistics import corrected_resampled_t_test
@@ -166,9 +166,9 @@ class Report:
         Raises:
           WorkdirError: the folder cannot be written.
         """
-        atomic_write_json(folder / "report.json", self.to_dict())
+        write_json(folder / "report.json", self.to_dict())
         plot_rows(self, folder / "plot.png")
-        atomic_write_text(folder / "report.md", self.markdown())
+        write_text(folder / "report.md", self.markdown())
 
     def _pair_lines(self) -> list[str]:
         head, body = self.pair_cells()

@@ -46,6 +46,7 @@ class Task(ABC):
       name: of the class: folder of its fold parameters, phase in the log, `config.task`.
       stream: number of its random stream: batches' order and initial values are functions of (seed, fold, stream).
       needs_label: a table without labels cannot train it.
+      predicts_classes: `probabilities` is there.
       primary: the metric people compare first.
       percent: metrics shown in percent.
       titles: of metrics, for people.
@@ -58,6 +59,7 @@ class Task(ABC):
     name: ClassVar[str] = ""
     stream: ClassVar[int] = 0
     needs_label: ClassVar[bool] = False
+    predicts_classes: ClassVar[bool] = False
     primary: ClassVar[str] = ""
     percent: ClassVar[tuple[str, ...]] = ()
     titles: ClassVar[dict[str, str]] = {}
@@ -191,7 +193,7 @@ class Task(ABC):
         return np.full(len(labels), -1, np.int32), ()
 
     @classmethod
-    def stratify_by(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
+    def labels(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
         """A number a row whose shares are alike in all folds; -1 keeps a row out of them."""
         return np.zeros(len(dataset), np.int32)
 
@@ -210,8 +212,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Columns of predictions.csv after id and fold."""
+
+    def probabilities(self, out: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N K"]:
+        """Class probabilities from `outputs`, float64; only where it predicts classes."""
+        raise NotImplementedError
 
     @classmethod
     def summary(cls, dataset: Dataset, fold_N: np.ndarray, done: Sequence[int]) -> dict[str, float]:
@@ -222,13 +228,18 @@ class Task(ABC):
 
 def make_task(name: str, settings: Settings, spec: InputSpec, axis_name: str | None = None) -> Task:
     """A task with its module, built for `spec`."""
-    cls = registry.tasks()[name]
+    cls = task_class(name)
     return cls(settings, spec, cls.build(settings, spec, axis_name))
+
+
+def task_class(name: str) -> type[Task]:
+    """The class registered for a task's name."""
+    return registry.tasks()[name]
 
 
 def phases(settings: Settings) -> tuple[str, ...]:
     """Names of the tasks of a run, in order."""
-    return registry.tasks()[settings.task].phases(settings)
+    return task_class(settings.task).phases(settings)
 
 
 def sums_of(terms: dict[str, WeightedTerm]) -> dict[str, Array]:

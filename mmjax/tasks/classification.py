@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -29,6 +30,7 @@ class Classification(Task):
 
     stream = 1
     needs_label = True
+    predicts_classes = True
     primary = "accuracy"
     percent = ("accuracy",)
     titles = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
@@ -74,8 +76,8 @@ class Classification(Task):
 
     @property
     def scans(self) -> bool:
-        """If every tower does."""
-        return all(modality.scans for _, modality, _ in self.spec.each())
+        """Not on a CPU if a tower does not: see `Modality.scans`."""
+        return jax.default_backend() != "cpu" or all(modality.scans for _, modality, _ in self.spec.each())
 
     def losses(
         self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
@@ -126,7 +128,7 @@ class Classification(Task):
         return label_N, known
 
     @classmethod
-    def stratify_by(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
+    def labels(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
         """The class; rows without one are in no fold."""
         return dataset.label
 
@@ -141,12 +143,18 @@ class Classification(Task):
 
     def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
         """See `classification_metrics`."""
-        return classification_metrics(label_N, probabilities(out["logits"]))
+        return classification_metrics(label_N, self.probabilities(out))
 
-    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+    def probabilities(self, out: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N K"]:
+        """Softmax of the logits in float64 (paper, equation 11)."""
+        logits_NxK = out["logits"]
+        exponent_NxK = np.exp(logits_NxK.astype(np.float64) - logits_NxK.max(axis=1, keepdims=True))
+        return exponent_NxK / exponent_NxK.sum(axis=1, keepdims=True)
+
+    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """label, prediction, p_<class> and attention_<modality>."""
-        p_NxK, names = probabilities(out["logits"]), np.array(self.spec.classes, dtype=object)
-        columns: dict[str, Sequence[Any]] = {"label": names[label_N], "prediction": names[p_NxK.argmax(axis=1)]}
+        p_NxK, names = self.probabilities(out), np.array(self.spec.classes, dtype=object)
+        columns: dict[str, Any] = {"label": names[label_N], "prediction": names[p_NxK.argmax(axis=1)]}
         columns |= {f"p_{name}": digits(p_NxK[:, k]) for k, name in enumerate(self.spec.classes)}
         return columns | {f"attention_{n}": digits(out["attention"][:, m]) for m, n in enumerate(self.spec.modalities)}
 
@@ -192,13 +200,6 @@ def correct(logits_BxK: Float[Array, "B K"], label_B: Int[Array, " B"], weight_B
     counted_B = weight_B * (label_B >= 0)
     hit_B: Bool[Array, " B"] = jnp.argmax(logits_BxK, axis=-1) == label_B
     return jnp.sum(hit_B * counted_B), jnp.sum(counted_B)
-
-
-def probabilities(logits_NxK: np.ndarray) -> Float[np.ndarray, "N K"]:
-    """Softmax in float64 (paper, equation 11)."""
-    shifted = logits_NxK.astype(np.float64) - logits_NxK.max(axis=1, keepdims=True)
-    exponent = np.exp(shifted)
-    return exponent / exponent.sum(axis=1, keepdims=True)
 
 
 def classification_metrics(label_N: Int[np.ndarray, " N"], p_NxK: Float[np.ndarray, "N K"]) -> dict[str, float]:

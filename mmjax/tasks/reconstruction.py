@@ -1,6 +1,6 @@
 """The autoencoder (paper, section 3.1): reconstructs every modality; its codes may feed a classifier (rows #7, #8, Table 2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ class Reconstruction(Task):
         sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in self.spec.modalities}
         return {f"mse_{n}": float(error / count) for n, (error, count) in sums.items()}
 
-    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+    def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """mse_<modality> of each row."""
         del label_N
         counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in self.spec.modalities}

@@ -1,1 +1,1 @@
-"""Training: pure steps, the loop, checkpoints and cross-validation."""
+"""Training: the loop, its state and callbacks, and what a run does in order."""

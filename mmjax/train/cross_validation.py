@@ -1,76 +1,156 @@
-"""All folds: data -> folds -> encoders -> autoencoder -> classifier -> held-out predictions -> summary.
+"""What a run does, in order: data, folds, encoders, each task's training, held-out predictions, summary.
 
-Everything is done only where the work folder does not hold it yet, so the same command goes on after a kill.
+Everything is done only where the workdir does not hold it yet, so the same command goes on after a kill.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmjax.config import Settings
-from mmjax.io import processes
-from mmjax.io.results import summarise_run, write_fold
+from mmjax.datasets.encoders import FoldEncoders
+from mmjax.inference import predict_in_batches
+from mmjax.io import checkpoint, processes
+from mmjax.io.atomic import write_json
+from mmjax.io.manifest import MANIFEST
+from mmjax.io.results import DONE, PREDICTIONS, SUMMARY, join_predictions, read_finished, write_fold
 from mmjax.io.signals import stop_requests
 from mmjax.io.workdir import Workdir
-from mmjax.train.execution.programs import compile_ahead
-from mmjax.train.finished import begin_again, is_finished
-from mmjax.train.fold_data import FoldRows
-from mmjax.train.fold_training import train_task
-from mmjax.train.outputs import Module, frozen_codes, keep_codes, load_module, sweep_fold
-from mmjax.train.run import Run, Say, encode_folds, fit_folds, open_run, record, task_names
+from mmjax.tasks.base import phases, task_class
+from mmjax.tasks.metrics import summarise
+from mmjax.train.execution.compile import PREDICT
+from mmjax.train.fold_data import FoldData, FoldParameters
+from mmjax.train.fold_training import SEARCH, compile_ahead, train_phase
+from mmjax.train.run import Log, Run, encode_folds, fit_folds, open_run, record
 
 
-def crossval(settings: Settings, path: str | Path, say: Say = print) -> dict[str, Any]:
-    """Cross-validates a config in a work folder and returns its summary (also written to summary.json).
+def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) -> dict[str, Any]:
+    """Cross-validates a config in a workdir and returns its summary (also written to summary.json).
 
     Args:
       settings: the run's settings.
-      path: work folder; an existing one goes on where it stands.
-      say: prints a line.
+      workdir: a folder; an existing one goes on where it stands.
+      log: prints a line.
 
     Raises:
-      MmjaxError: bad data, config, work folder or checkpoint; see mmjax/errors.py.
+      MmjaxError: bad data, config, workdir or checkpoint; see mmjax/errors.py.
     """
-    workdir = Workdir(path)
-    with processes.primary_only(workdir.lock()), stop_requests(workdir.path) as stop:
-        run = open_run(settings, workdir, say, stop)
-        tasks = task_names(settings)
+    folder = Workdir(workdir)
+    with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:
+        run = open_run(settings, folder, log, stop)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))
-        left = [f for f in chosen if not is_finished(run, f)]
+        left = [f for f in chosen if not _is_finished(run, f)]
         processes.barrier("the folds left are counted")
         if left:
             fit_folds(run, left)
         record(run)
         if left:
-            begin_again(run, left)
-            try:
-                compile_ahead(run)
-                encode_folds(run)
-                run.log.load_writers()  # while the first programs compile
-                for name in tasks[:-1]:
-                    train_task(run, name, partial(keep_codes, run))
-                unfinished = {fold.number: fold for fold in run.folds}
-
-                def finish(fold: FoldRows, module: Module) -> None:
-                    _finish_fold(run, tasks[-1], fold, module)
-                    del unfinished[fold.number]
-
-                train_task(run, tasks[-1], finish)
-            finally:
-                run.ahead.stop()
-            for fold in list(unfinished.values()):  # trained in a session before, which ended there
-                finish(fold, load_module(run, fold.number, tasks[-1]))
-        run.log.sort()  # here, since a kill may have come between the end of the training and any earlier place
+            _discard_remains(run, left)
+            _train(run)
+        run.metrics.sort()  # here, since a kill may have come between the end of the training and any earlier place
         if len(left) < len(chosen):
-            say(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
+            log(f"Folds finished before and not trained again: {', '.join(str(f) for f in chosen if f not in left)}.")
         if processes.is_primary():
-            run.dataset.report.write(workdir.path / "data_report.json")
+            run.dataset.report.write(folder.path / "data_report.json")
         processes.barrier("every fold is written")
-        return summarise_run(settings, workdir.path, run.dataset)
+        return _summarise(run)
 
 
-def _finish_fold(run: Run, name: str, fold: FoldRows, module: Module) -> None:
-    """Predicts the held-out fold and writes it; done.json is written last."""
-    codes = frozen_codes(run, [fold]) if name == "classifier" else []
-    out = sweep_fold(run, name, fold, module, fold.test_rows, codes[0] if codes else None)
-    write_fold(run.workdir.path, run.task(name), run.dataset, fold, out, module[2])
+def _train(run: Run) -> None:
+    """Every task of the folds left; each fold's parameters are used as soon as they are trained, or found."""
+    try:
+        compile_ahead(run)
+        encode_folds(run)
+        run.metrics.load_writers()  # while the first programs compile
+        for name in phases(run.settings):
+            trained = train_phase(run, name, partial(_after_training, run, name))
+            for fold in run.folds:
+                if fold.number not in trained and run.predict_batch(name):  # trained in a session before, which ended there
+                    _after_training(run, name, fold, run.load(fold.number, name))
+    finally:
+        run.ahead.stop()
+
+
+def _after_training(run: Run, name: str, fold: FoldData, parameters: FoldParameters) -> None:
+    """Computes the codes that the next task reads, or after the last predicts the held-out rows and writes the fold."""
+    if name != phases(run.settings)[-1]:
+        if run.predict_batch(name):
+            fold.codes = _predict(run, name, fold, parameters, np.arange(len(run.fold_N)))["h_mm"]
+        return
+    task, rows = run.task(name), fold.test_rows
+    out = _predict(run, name, fold, parameters, rows)
+    label_N = run.dataset.label[rows]
+    columns = {"id": run.dataset.table.ids[rows], "fold": fold.number, **task.prediction_columns(label_N, out)}
+    metrics = task.metrics(label_N, out)
+    done = {"fold": fold.number, "rows": len(rows), **parameters.facts, "metrics": metrics}
+    write_fold(run.workdir.path, fold.number, columns, done)
+
+
+def _predict(run: Run, name: str, fold: FoldData, parameters: FoldParameters, rows: np.ndarray) -> dict[str, np.ndarray]:
+    run.ahead.wait((name, PREDICT), run.stop)
+    batch = run.predict_batch(name)
+    return predict_in_batches(run.task(name), fold, parameters, rows, batch_size=batch, allocate=run.allocate)
+
+
+def _is_finished(run: Run, number: int) -> bool:
+    """Whether a fold has its encoders, models, predictions and done.json. What was deleted is made anew.
+
+    The models' checksums are compared: every photo was just read for its own, and models are small beside photos.
+
+    Raises:
+      CheckpointError: encoders or a model are there but damaged; says what to delete.
+    """
+    folder = run.workdir.path / f"fold_{number}"
+    models = [run.model_dir(number, name) for name in phases(run.settings)]
+    # A list, so that several processes meet at every model's barrier.
+    if not all([checkpoint.has_model(m) for m in models]):  # noqa: C419
+        return False
+    if not all((folder / name).exists() for name in ("encoders.json", PREDICTIONS, DONE)):
+        return False
+    FoldEncoders.load(folder / "encoders.json")
+    for model in models:
+        checkpoint.check_model(model)
+    return True
+
+
+def _discard_remains(run: Run, numbers: Sequence[int]) -> None:
+    """Takes away what unfinished folds must not keep: the mark of a finished fold, and models made from one that is gone."""
+    first, *later = phases(run.settings)
+    for number in numbers if processes.is_primary() else ():
+        folder = run.workdir.path / f"fold_{number}"
+        if (folder / DONE).exists():
+            run.log(f"{folder} is not whole any more: what is missing is made again.")
+            with suppress(FileNotFoundError):
+                (folder / DONE).unlink()
+        if later and not (run.model_dir(number, first) / MANIFEST).exists():
+            for name in (SEARCH, *later):
+                checkpoint.remove(run.model_dir(number, name))
+    processes.barrier("what unfinished folds must not keep is gone")
+
+
+def _summarise(run: Run) -> dict[str, Any]:
+    """Joins the finished folds into predictions.csv (in the table's order) and summary.json, and returns the summary."""
+    settings, folder, dataset, model = run.settings, run.workdir.path, run.dataset, run.settings.model
+    finished = read_finished(folder, settings.cv.folds)
+    rows = zip(run.fold_N.tolist(), dataset.table.ids.tolist(), strict=True)
+    join_predictions(folder, [(f, name) for f, name in rows if f in finished])
+    summary = {
+        "dataset": dataset.name,
+        "task": settings.task,
+        "modalities": list(model.modalities),
+        "fusion": model.fusion,
+        "autoencoder": model.autoencoder.kind,
+        "folds_finished": len(finished),
+        "folds": settings.cv.folds,
+        "rows": int(sum(done["rows"] for done in finished.values())),
+        "by_fold": {str(f): {k: v for k, v in done.items() if k != "fold"} for f, done in finished.items()},
+        **summarise([done["metrics"] for done in finished.values()]),
+        **task_class(phases(settings)[-1]).summary(dataset, run.fold_N, list(finished)),
+    }
+    if processes.is_primary():
+        write_json(folder / SUMMARY, summary)
+    return summary

@@ -1,44 +1,72 @@
-"""A fold's encoded rows and fresh parameters, padded so that every fold has the same shapes.
+"""A fold's encoded rows and its parameters, padded so that every fold has the same shapes.
 
 Folds differ in their category lists and vocabularies. Every fold is given the sizes of the largest: a padded column is never
 looked up and weighs nothing in a loss, so its gradient is zero and RMSprop leaves it alone. Sizes depend on the folds alone,
-not on which are trained, so a fold beside others gives what it gives alone, and one compiled program serves all.
+not on which are trained, so a fold trained with others gives what it gives alone, and one compiled program serves all.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax import registry
-from mmjax.config import Settings
+from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.encoders import FoldEncoders
+from mmjax.io import checkpoint
 from mmjax.modalities.base import InputSpec, modality_class
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch, shared_arrays
+from mmjax.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.tasks.base import Task
-from mmjax.train.step import Rows
+from mmjax.train.step import FoldArrays
 
 _INIT = np.uint32(2**32 - 1)
 """What a phase's key is folded with for its initial values; dropout folds it with the step."""
+_EVALUATED, _CACHED = 256, 32
+PRETRAINED = ("autoencoder",)
+"""Where a classifier keeps the parameters of an autoencoder that it trains on."""
+
+
+class FoldParameters(NamedTuple):
+    """What a fold's finished training leaves: parameters, BatchNorm statistics and facts (JSON-able) about the training."""
+
+    params: Any
+    batch_stats: Any
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, task: Task, directory: Path, config: str) -> "FoldParameters":
+        """Restores what `save` wrote.
+
+        Raises:
+          CheckpointError: missing, damaged, or of another config (fingerprint) or task.
+        """
+        params, batch_stats = task.variables
+        tree, facts = checkpoint.load_model(directory, {"params": params, "batch_stats": batch_stats}, config)
+        return cls(tree["params"], tree["batch_stats"], facts)
+
+    def save(self, directory: Path, config: str) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        checkpoint.save_model(directory, {"params": self.params, "batch_stats": self.batch_stats}, self.facts, config)
 
 
 @dataclass
-class FoldRows:
+class FoldData:
     """One fold, ready to train.
 
     Attributes:
       number: fold number.
       encoders: fitted on `train_rows` and `valid_rows` (the training folds) alone.
-      arrays: every row of the table, encoded; see mmjax/batch.py; empty until `encode_folds`.
+      arrays: every row of the table, encoded; see mmjax/modalities/base.py; empty until `encode_folds`.
       train_rows: rows that are trained on.
       valid_rows: inner validation rows, for early stopping.
       test_rows: the held-out fold.
       constant: arrays without a row axis.
+      codes: h_mm of every row, N x Mk, by the fold's own frozen autoencoder, once that is trained.
     """
 
     number: int
@@ -48,56 +76,69 @@ class FoldRows:
     valid_rows: np.ndarray
     test_rows: np.ndarray
     constant: dict[str, np.ndarray]
+    codes: np.ndarray | None = None
+
+    def rows(self, task: Task) -> dict[str, np.ndarray]:
+        """What a task reads of every row: the arrays, and the codes if it reads them."""
+        return self.arrays | ({"codes": self.codes} if task.code_width and self.codes is not None else {})
 
 
-def stack_rows(
-    spec: InputSpec, folds: Sequence[FoldRows], *, resident: bool, width: int, codes: Sequence[np.ndarray] = ()
-) -> Rows:
-    """Rows of a group of folds with a leading fold axis; the last fold fills up to `width`.
+def evaluation_batch(task: Task, rows: int) -> int:
+    """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
+
+    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
+    of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
+    """
+    rule = _CACHED if task.convolves and jax.default_backend() == "cpu" else _EVALUATED
+    return evaluation_batch_size(rows, task.settings.train.eval_batch_size or rule)
+
+
+def fold_constants(task: Task, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The task's and the modalities' constants of a fold.
 
     Args:
-      folds: the group.
-      resident: False leaves the row arrays on the host and keeps the constants only.
-      width: leading axis.
-      codes: N x Mk of each fold, from its frozen autoencoder.
+      task: built for the padded sizes.
+      own: the fold's own sizes.
+      label_N: class index of every row.
+      train_rows: rows that are trained on.
     """
-    padded = [folds[min(i, len(folds) - 1)] for i in range(width)]
-    constant = {k: np.stack([f.constant[k] for f in padded]) for k in folds[0].constant}
-    if not resident:
-        return Rows(shared={}, fold={}, constant=constant)
-    same = shared_arrays(spec)
-    shared = {k: np.asarray(v) for k, v in folds[0].arrays.items() if k in same}
-    fold = {k: _stack([f.arrays[k] for f in padded]) for k in folds[0].arrays if k not in same}
-    if len(codes):
-        fold["codes"] = _stack([codes[min(i, len(folds) - 1)] for i in range(width)])
-    return Rows(shared=shared, fold=fold, constant=constant)
+    return task.fold_constants(label_N, train_rows) | modality_constants(task.spec, own)
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.stack(arrays) if len(arrays) > 1 else arrays[0][None]  # one is not copied
+def stack_folds(folds: Sequence[FoldData], task: Task, *, on_device: bool) -> FoldArrays:
+    """What a task reads of a group of folds, with a leading fold axis; without `on_device` the constants only."""
+    constant = _stack([f.constant for f in folds])
+    if not on_device:
+        return FoldArrays(shared={}, fold={}, constant=constant)
+    rows, same = [f.rows(task) for f in folds], shared_arrays(task.spec)
+    shared = {k: np.asarray(v) for k, v in rows[0].items() if k in same}
+    fold = _stack([{k: v for k, v in own.items() if k not in same} for own in rows])
+    return FoldArrays(shared=shared, fold=fold, constant=constant)
 
 
-def phase_key(settings: Settings, fold: int, name: str) -> np.ndarray:
-    """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and phase alone."""
-    seed = [settings.train.seed, fold, registry.tasks()[name].stream]
+def _stack(folds: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    one = len(folds) == 1  # is not copied
+    return {k: v[None] if one else np.stack([own[k] for own in folds]) for k, v in folds[0].items()}
+
+
+def phase_key(task: Task, fold: int) -> np.ndarray:
+    """Words of the key of a fold's phase (uint32 2, see prng.py): a function of seed, fold and task alone."""
+    seed = [task.settings.train.seed, fold, task.stream]
     return np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2, np.uint32)  # spawned: not the loader's
 
 
-def init_variables(task: Task, fold: FoldRows, pretrained: Any = None) -> tuple[Any, Any]:
+def init_variables(task: Task, fold: FoldData, pretrained: dict[str, Any]) -> tuple[Any, Any]:
     """A fold's initial parameters and BatchNorm statistics, at the padded sizes.
 
     Args:
       task: built for the padded sizes; its init is compiled once for all folds.
-      fold: gives the key and the words.
-      pretrained: parameters of the fold's autoencoder, copied in for mode finetune.
+      fold: gives the key and the start values of its modalities (word vectors, for one).
+      pretrained: parameters that take the place of those of their name, such as an autoencoder's for mode finetune.
     """
-    settings = task.settings
-    params, batch_stats = initialiser(task)(phase_key(settings, fold.number, task.name))
-    for path, values in start_values(settings, fold).items():
-        params = with_values(params, path, values)
-    if pretrained is not None and "autoencoder" in params:
-        params = params | {"autoencoder": pretrained}
-    return params, batch_stats
+    params, batch_stats = initialiser(task)(phase_key(task, fold.number))
+    for path, values in _start_values(task, fold):
+        params = _with_values(params, path, values)
+    return params | pretrained, batch_stats
 
 
 @functools.cache
@@ -112,24 +153,25 @@ def initialiser(task: Task) -> Callable:
     return jax.jit(initialise)
 
 
-def start_values(settings: Settings, fold: FoldRows) -> dict[tuple[str, ...], np.ndarray]:
-    """Start values that are not drawn, by the paths a module may have them at (word vectors, for one)."""
-    found: dict[tuple[str, ...], np.ndarray] = {}
+def _start_values(task: Task, fold: FoldData) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Values that are not drawn, with every path at which a model may have the parameter."""
     for name, encoder in fold.encoders.encoders.items():
-        values = modality_class(fold.encoders.kinds[name]).initial_values(encoder, settings)
+        values = modality_class(fold.encoders.kinds[name]).initial_values(encoder, task.settings)
         for key, value in values.items():
             part, _, parameter = key.partition("/")
-            paths = [(f"tower_{name}", parameter)] if part == "tower" else [(f"{name}_{parameter}",)]
-            found |= dict.fromkeys(paths if part == "tower" else [*paths, ("autoencoder", *paths[0])], value)
-    return found
+            if part == "tower":
+                yield (f"tower_{name}", parameter), value
+            else:  # of an autoencoder, alone or inside a classifier
+                yield (f"{name}_{parameter}",), value
+                yield (*PRETRAINED, f"{name}_{parameter}"), value
 
 
-def with_values(params: Any, path: tuple[str, ...], value: np.ndarray) -> Any:
-    """Puts values into the parameter at `path`, if there is one; its rows beyond them (the largest fold's) become zeros."""
+def _with_values(params: Any, path: tuple[str, ...], value: np.ndarray) -> Any:
+    """Puts values into the parameter at `path`, if there is one; its rows beyond them, another fold's words, become zeros."""
     head, *rest = path
     if head not in params:
         return params
     if rest:
-        return params | {head: with_values(params[head], tuple(rest), value)}
-    missing = len(params[head]) - len(value)
-    return params | {head: jnp.asarray(np.pad(value, ((0, missing), *([(0, 0)] * (value.ndim - 1)))))}
+        return params | {head: _with_values(params[head], tuple(rest), value)}
+    padding = ((0, len(params[head]) - len(value)), *((0, 0) for _ in value.shape[1:]))
+    return params | {head: jnp.asarray(np.pad(value, padding))}

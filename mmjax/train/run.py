@@ -1,150 +1,169 @@
 """A run: its settings, folder, data and folds; opened once, then shared by every part."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from mmjax import registry
 from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
-from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.dataset import Dataset, open_dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.errors import DataError
-from mmjax.io import checkpoint
-from mmjax.io.metrics_log import MetricsLog, Progress
+from mmjax.io.atomic import write_json
+from mmjax.io.checkpoint import config_fingerprint
+from mmjax.io.environment import environment
+from mmjax.io.metrics_log import MetricsLog
 from mmjax.io.processes import is_primary
-from mmjax.io.workdir import Workdir, atomic_write_json, environment
+from mmjax.io.progress import Progress
+from mmjax.io.workdir import Workdir
 from mmjax.modalities.base import InputSpec
-from mmjax.schema import Schema
-from mmjax.shapes import blank_rows, modality_constants, shared_arrays, tree_bytes
-from mmjax.tasks.base import Task, make_task, phases
-from mmjax.train.execution.compile import Ahead
+from mmjax.shapes import blank_rows, shared_arrays, tree_bytes
+from mmjax.tasks.base import Task, make_task, phases, task_class
+from mmjax.train.execution.compile import AheadOfTime
 from mmjax.train.execution.parallel import Executor
-from mmjax.train.execution.plan import Plan
-from mmjax.train.fold_data import FoldRows
+from mmjax.train.execution.plan import Plan, Plans
+from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
 
-_EVALUATED, _CACHED = 256, 32
-_RESIDENT = 0.25
+_IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
-FOLDS, DIGEST, SPEC = "folds.csv", "data_digest.json", "spec.json"
+FOLDS, FINGERPRINT, SPEC, PLANS = "folds.csv", "data_digest.json", "spec.json", "plan.json"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass
 class Run:
-    """What every part of a run needs to know."""
+    """What every part of a run needs to know.
+
+    Attributes:
+      settings: of the run.
+      workdir: its folder.
+      dataset: all rows.
+      fold_N: fold of each row, -1 for rows in none.
+      fingerprint: of the config; checkpoints carry it.
+      metrics: the log of epochs.
+      log: prints a line.
+      stop: whether a signal asked to stop.
+      plans: of its tasks.
+      spec: padded sizes, once `fit_folds` knows them.
+      folds: those to train.
+      most_valid: validation rows of the largest fold, trained or not.
+      most_test: held-out rows of the largest fold.
+      ahead: compiles programs before they are needed.
+      allocate: makes the arrays that are as long as the table.
+    """
 
     settings: Settings
     workdir: Workdir
     dataset: Dataset
     fold_N: np.ndarray
     fingerprint: str
-    log: MetricsLog
-    say: Say
+    metrics: MetricsLog
+    log: Log
     stop: Callable[[], bool]
+    plans: Plans
     spec: InputSpec | None = None
-    folds: list[FoldRows] = field(default_factory=list)
+    folds: list[FoldData] = field(default_factory=list)
     most_valid: int = 0
-    """Validation rows of the largest fold, trained or not."""
     most_test: int = 0
-    """Held-out rows of the largest fold."""
-    tasks: dict[str, Task] = field(default_factory=dict)
-    executors: dict[Plan, Executor] = field(default_factory=dict)
-    codes: dict[int, np.ndarray] = field(default_factory=dict)
-    ahead: Ahead = field(default_factory=Ahead)
+    ahead: AheadOfTime = field(default_factory=AheadOfTime)
     allocate: Allocate = in_memory
-    """Makes the arrays that are as long as the table."""
+    _tasks: dict[tuple[str, str | None], Task] = field(default_factory=dict)
+    _executors: dict[Plan, Executor] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def task(self, name: str) -> Task:
-        """The task for the padded sizes, one object a run: jit knows a task by identity."""
+    def task(self, name: str, axis_name: str | None = None) -> Task:
+        """The task for the padded sizes, one object a run: jit knows a task by identity.
+
+        Args:
+          name: of the task.
+          axis_name: device axis that a batch is shared over, or None.
+        """
         assert self.spec is not None
-        return self.tasks.setdefault(name, make_task(name, self.settings, self.spec))
+        with self._lock:
+            if (name, axis_name) not in self._tasks:
+                self._tasks[name, axis_name] = make_task(name, self.settings, self.spec, axis_name)
+            return self._tasks[name, axis_name]
+
+    def executor(self, plan: Plan) -> Executor:
+        """The plan's executor, one object a run, so that each program compiles once."""
+        with self._lock:
+            return self._executors.setdefault(plan, Executor(plan))
 
     def valid_batch(self, name: str) -> int:
         """Rows of a task's validation batch, the same for every fold, so that a program fits all."""
-        return evaluation_batch(self.settings, name, self.most_valid)
+        return evaluation_batch(self.task(name), self.most_valid)
 
-    def model_dir(self, fold: int, task: str) -> Path:
-        """Where a fold's finished module lies; "search" holds what early stopping found before a refit."""
-        return self.workdir.path / f"fold_{fold}" / task
+    def predict_batch(self, name: str) -> int:
+        """Rows of a batch in which a task's models predict: held-out rows by the last, all rows where their codes are read.
 
+        0 if nothing is asked of them.
+        """
+        names = phases(self.settings)
+        if name == names[-1]:
+            return evaluation_batch(self.task(name), self.most_test)
+        reader = self.task(names[names.index(name) + 1])
+        return evaluation_batch(self.task(name), len(self.fold_N)) if reader.code_width else 0
 
-task_names = phases
+    def model_dir(self, fold: int, target: str) -> Path:
+        """Where a fold's finished parameters lie."""
+        return self.workdir.path / f"fold_{fold}" / target
 
+    def load(self, fold: int, name: str, target: str = "") -> FoldParameters:
+        """A fold's finished parameters of a task.
 
-def evaluation_batch(settings: Settings, name: str, rows: int) -> int:
-    """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
-
-    The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
-    of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
-    """
-    kinds = registry.modalities()
-    convolutions = registry.tasks()[name].stream and any(
-        m not in kinds or kinds[m].convolves for m in settings.model.modalities
-    )
-    rule = _CACHED if convolutions and jax.default_backend() == "cpu" else _EVALUATED
-    return evaluation_batch_size(rows, settings.train.eval_batch_size or rule)
-
-
-def run_fingerprint(settings: Settings, schema: Schema) -> str:
-    """What every checkpoint of a run carries: a digest of all that decides its numbers."""
-    return checkpoint.config_fingerprint(settings.to_dict() | {"cv": None} | {"schema": schema.dumps()})
+        Raises:
+          CheckpointError: missing, damaged, or of another config.
+        """
+        return FoldParameters.load(self.task(name), self.model_dir(fold, target or name), self.fingerprint)
 
 
-def open_run(settings: Settings, workdir: Workdir, say: Say, stop: Callable[[], bool]) -> Run:
+def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], bool]) -> Run:
     """Reads the data, and makes or loads the folds; writes nothing (see `record`).
 
     Raises:
-      MmjaxError: bad data, or a work folder of another config or other data.
+      MmjaxError: bad data, or a workdir of another config or other data.
     """
     report = DataReport(strict=settings.data.strict)
-    task = registry.tasks()[settings.task]
+    task = task_class(phases(settings)[-1])
     dataset = open_dataset(
         settings.data,
         settings.model.modalities,
         group=settings.cv.group,
-        task=settings.task,
+        task=task.name,
         report=report,
-        progress=partial(Progress(say).reach, "reading photos"),
-        log=say,
+        progress=partial(Progress(log).reach, "reading photos"),
+        log=log,
     )
     workdir.compare(settings, dataset.schema.dumps())
     fold_file = workdir.path / FOLDS
-    label_N, path = np.where(dataset.usable, task.stratify_by(dataset), -1), str(dataset.table.path)
+    label_N, path = np.where(dataset.usable, task.labels(dataset), -1), str(dataset.table.path)
     if fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
-        if before := DataFingerprint.load(workdir.path / DIGEST):  # an older version wrote none
+        if before := DataFingerprint.load(workdir.path / FINGERPRINT):  # an older version wrote none
             DataFingerprint.of(dataset, settings).check(before, dataset, workdir.path)
     else:
         group_N = dataset.table.group_N if settings.cv.group else None
-        fold_N = make_folds(
-            label_N,
-            folds=settings.cv.folds,
-            seed=settings.cv.seed,
-            group_N=group_N,
-            path=path,
-        )
+        fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, path=path)
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     for line in report.summary_lines():
-        say(line)
-    fingerprint = run_fingerprint(settings, dataset.schema)
-    log = MetricsLog(workdir.path)
-    say(
+        log(line)
+    fingerprint = config_fingerprint(settings.to_dict() | {"schema": dataset.schema.dumps()})
+    log(
         f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
-        f"work folder {workdir.path}"
+        f"workdir {workdir.path}"
     )
-    return Run(settings, workdir, dataset, fold_N, fingerprint, log, say, stop)
+    plans = Plans(workdir.path / PLANS)
+    return Run(settings, workdir, dataset, fold_N, fingerprint, MetricsLog(workdir.path), log, stop, plans)
 
 
 def record(run: Run) -> None:
@@ -157,18 +176,19 @@ def record(run: Run) -> None:
       WorkdirError: the folder cannot be written.
     """
     folder = run.workdir.path
-    run.workdir.open_run(run.settings, run.dataset.schema.dumps(), environment())
-    if run.spec is not None:
-        atomic_write_json(folder / SPEC, asdict(run.spec))
+    run.workdir.record(run.settings, run.dataset.schema.dumps(), environment())
+    if is_primary() and run.spec is not None:
+        write_json(folder / SPEC, asdict(run.spec))
     if is_primary() and not (folder / FOLDS).exists():
-        DataFingerprint.of(run.dataset, run.settings).save(folder / DIGEST)  # first, since folds.csv says that it is there
+        DataFingerprint.of(run.dataset, run.settings).save(folder / FINGERPRINT)  # first, since folds.csv says that it is there
         save_folds(folder / FOLDS, run.dataset.table.ids, run.fold_N)
 
 
 def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     """Fits every fold's encoders and keeps the chosen folds, not yet encoded; from here on the padded sizes are known."""
     dataset, settings = run.dataset, run.settings
-    label_N = registry.tasks()[settings.task].stratify_by(dataset)
+    last = phases(settings)[-1]
+    label_N = task_class(last).labels(dataset)
     encoders, splits = [], []
     for number in range(settings.cv.folds):
         rows = np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number))
@@ -189,9 +209,8 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     run.spec = encoders[0].spec.padded([e.spec for e in encoders])
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
-        last = run.task(phases(settings)[-1])
-        constant = modality_constants(run.spec, fitted.spec) | last.fold_constants(dataset.label, train)
-        run.folds.append(FoldRows(number, fitted, {}, train, valid, test, constant))
+        constant = fold_constants(run.task(last), fitted.spec, label_N, train)
+        run.folds.append(FoldData(number, fitted, {}, train, valid, test, constant))
 
 
 def encode_folds(run: Run) -> None:
@@ -202,13 +221,13 @@ def encode_folds(run: Run) -> None:
     assert run.spec is not None
     own = {k: v for k, v in blank_rows(run.spec, 1).items() if k not in shared_arrays(run.spec)}
     needed = len(run.folds) * len(run.fold_N) * tree_bytes(own)
-    if needed > _RESIDENT * host_memory():
+    if needed > _IN_MEMORY * host_memory():
         folder = cache_dir(run.settings.data) / "tables"
         run.allocate = in_files(folder)
-        run.say(f"encoded rows: {needed / 1e9:.1f} GB, too much for this machine's memory; they go to files in {folder}.")
+        run.log(f"encoded rows: {needed / 1e9:.1f} GB, too much for this machine's memory; they go to files in {folder}.")
     for fold in run.folds:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
         fold.arrays = fold.encoders.encode(run.dataset, run.allocate)
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
-            run.say(f"fold {fold.number}: {note}")
+            run.log(f"fold {fold.number}: {note}")

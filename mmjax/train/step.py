@@ -1,6 +1,8 @@
-"""Pure steps of one fold: train a chunk of batches, evaluate, predict. No I/O, no device placement (see parallel.py)."""
+"""Pure steps of one fold: train a chunk of batches, evaluate, end an epoch, predict. No I/O, no placement (see parallel.py)."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,18 +11,17 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from mmjax.config import Settings
 from mmjax.modalities.base import Batch
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
 from mmjax.train.optim import learning_rate
-from mmjax.train.state import TrainState, either
+from mmjax.train.state import TrainState, either, end_epoch
 
 Sums = dict[str, Float[Array, ""]]
 
 
-class Rows(struct.PyTreeNode):
-    """Encoded rows of a fold that live on the device.
+class FoldArrays(struct.PyTreeNode):
+    """Encoded rows of a fold on the device.
 
     Attributes:
       shared: arrays N x ... that are the same in every fold (image, image features' presence, label).
@@ -41,10 +42,9 @@ class Rows(struct.PyTreeNode):
 def train_chunk(
     task: Task,
     optimizer: optax.GradientTransformation,
-    settings: Settings,
     axis_name: str | None,
     state: TrainState,
-    rows: Rows,
+    rows: FoldArrays,
     index_SxB: Any,
     active_S: Bool[Array, " S"],
 ) -> tuple[TrainState, Sums]:
@@ -53,7 +53,6 @@ def train_chunk(
     Args:
       task: what is trained.
       optimizer: see `make_optimizer`.
-      settings: optimiser and loop settings.
       axis_name: device axis the batch is sharded over, or None.
       state: state before the chunk.
       rows: the fold's rows.
@@ -66,9 +65,9 @@ def train_chunk(
 
     def body(state: TrainState, xs: tuple[Any, Bool[Array, ""]]) -> tuple[TrainState, Sums]:
         index, active = xs
-        return _train_step(task, optimizer, settings, axis_name, state, rows.batch(index), active)
+        return _train_step(task, optimizer, axis_name, state, rows.batch(index), active)
 
-    if len(active_S) == 1:  # without a loop: see `Plan.looped`
+    if len(active_S) == 1:  # without a loop: see `Plan.scan`
         return body(state, jax.tree.map(lambda x: x[0], (index_SxB, active_S)))
     names: list[str] = []
 
@@ -84,13 +83,12 @@ def train_chunk(
 def _train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
-    settings: Settings,
     axis_name: str | None,
     state: TrainState,
     batch: Batch,
     active: Bool[Array, ""],
 ) -> tuple[TrainState, Sums]:
-    key = jax.random.fold_in(prng.wrap(state.key), state.step)
+    settings, key = task.settings, jax.random.fold_in(prng.wrap(state.key), state.step)
     everywhere = (lambda x: jax.lax.psum(x, axis_name)) if axis_name else (lambda x: x)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Sums]]:
@@ -116,7 +114,6 @@ def _train_step(
         return params, opt_state, state.batch_stats
 
     params, opt_state, batch_stats = either(apply, updated, kept, state.params, state.opt_state)
-
     bad = alive & ~finite
     stop = settings.train.on_nonfinite == "stop"
     state = state.replace(
@@ -144,14 +141,25 @@ def _total(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
     return jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(vectors)))  # or XLA sums them one by one again
 
 
-def evaluate(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any, weight_B: Float[Array, " B"]) -> Sums:
+def evaluate(task: Task, params: Any, batch_stats: Any, rows: FoldArrays, index_B: Any, weight_B: Float[Array, " B"]) -> Sums:
     """Sums of the task's metrics over a batch; a row of weight 0 counts nowhere."""
     return task.losses(params, batch_stats, rows.batch(index_B) | {"weight": weight_B}, None)[1]
 
 
-def predict(task: Task, params: Any, batch_stats: Any, rows: Rows, index_B: Any) -> dict[str, Array]:
+def predict(task: Task, params: Any, batch_stats: Any, rows: FoldArrays, index_B: Any) -> dict[str, Array]:
     """The task's outputs (`Task.outputs`) for a batch."""
     return task.outputs(params, batch_stats, rows.batch(index_B))
+
+
+@functools.cache
+def predictor(task: Task) -> Callable:
+    """`predict`, one compiled program a task, however many folds use it."""
+    return jax.jit(partial(predict, task))
+
+
+def finish_epoch(task: Task, patience: int, state: TrainState, sums: Sums) -> TrainState:
+    """Early stopping by validation `sums`; a refit has none and nothing to choose: its last epoch is its best."""
+    return end_epoch(state, task.monitored(sums) if sums else state.epoch.astype(jnp.float32), patience=patience)
 
 
 @jax.jit

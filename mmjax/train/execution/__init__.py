@@ -1,1 +1,1 @@
-"""execution."""
+"""Which device, which thread, how many steps a dispatch, when compiled."""

@@ -1,4 +1,4 @@
-"""Jobs side by side in threads of one process: how several folds share a CPU's cores.
+"""Concurrent jobs in threads of one process: how several folds share a CPU's cores.
 
 XLA's programs run without Python's lock, so one thread a core keeps every core at work where one fold's program would leave
 some idle between its small operations. Each fold computes what it computes alone, bit for bit.
@@ -15,7 +15,7 @@ Job = Callable[[Callable[[], bool]], Callable[[], None] | None]
 """What a thread does; it asks its argument between dispatches whether to save and stop. It may return what is left to do."""
 
 THREADS = "mmjax-"
-"""All our threads' names begin so (see `ahead.leave`)."""
+"""All our threads' names begin so (see `compile.leave`)."""
 
 
 def cores() -> int:
@@ -23,7 +23,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool], *, behind: bool = True) -> None:
+def run_concurrently(jobs: Sequence[Job], width: int, stop: Callable[[], bool], *, behind: bool = True) -> None:
     """Runs every job, `width` at a time, begun in order; after an error or a signal the others save and stop.
 
     Args:
@@ -39,7 +39,11 @@ def run_beside(jobs: Sequence[Job], width: int, stop: Callable[[], bool], *, beh
     """
     if width == 1 or len(jobs) == 1:
         _one_by_one(jobs, stop, behind=behind)
-        return
+    else:
+        _in_threads(jobs, width, stop)
+
+
+def _in_threads(jobs: Sequence[Job], width: int, stop: Callable[[], bool]) -> None:
     waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
     for item in enumerate(jobs):
         waiting.put(item)

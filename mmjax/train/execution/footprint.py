@@ -13,17 +13,15 @@ from jax.stages import Lowered
 
 from mmjax.config import Settings
 from mmjax.modalities.base import InputSpec
-from mmjax.shapes import blank_rows, tree_bytes
-from mmjax.tasks.base import Task, make_task
-from mmjax.train import run
+from mmjax.shapes import tree_bytes
+from mmjax.tasks.base import Task, make_task, phases
+from mmjax.train.execution.compile import ProgramShapes, lower_predict
 from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.cost import step_cost
 from mmjax.train.execution.parallel import Executor
-from mmjax.train.execution.plan import Plan
-from mmjax.train.execution.programs import Arguments
-from mmjax.train.fold_training import rule_of
+from mmjax.train.execution.plan import Plan, Sizes, make_plan
+from mmjax.train.fold_data import evaluation_batch
 from mmjax.train.optim import make_optimizer
-from mmjax.train.outputs import lower_sweep
 
 _SCRATCH = ("gradients", "activations")
 
@@ -33,7 +31,7 @@ class Footprint:
     """One phase of a run.
 
     Attributes:
-      phase: autoencoder or classifier.
+      phase: name of its task.
       parameters: number of parameters by module.
       step_flops: floating-point operations of one fold's training step.
       step_bytes: memory of one fold while it trains, in bytes, by what it holds; gradients and activations live for a step.
@@ -59,11 +57,11 @@ class Footprint:
     def total_bytes(self) -> int:
         """On one device: the folds that train together there, and their rows where they lie there."""
         plan = self.plan
-        together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, plan.beside)
-        kept = sum(v for k, v in self.step_bytes.items() if k not in _SCRATCH) + self.rows_bytes * plan.resident
+        together = {"vmap": plan.folds, "folds": -(-plan.folds // plan.devices)}.get(plan.placement, plan.concurrent)
+        kept = sum(v for k, v in self.step_bytes.items() if k not in _SCRATCH) + self.rows_bytes * plan.on_device
         activations = self.step_bytes["activations"] // (plan.devices if plan.placement == "batch" else 1)
         scratch = (self.step_bytes["gradients"] + activations) * (plan.folds if plan.placement == "vmap" else 1)
-        # Of folds side by side as many run as there are cores (parallel.InTurns); one batched program has all folds' scratch.
+        # Of concurrent folds as many run as there are cores (parallel.InTurns); one batched program has all folds' scratch.
         at_once = {"vmap": 1, "one": min(together, cores())}.get(plan.placement, together)
         return together * kept + at_once * max(self.scratch_bytes.values(), default=scratch)
 
@@ -81,7 +79,7 @@ def footprints(settings: Settings, spec: InputSpec, rows: int, *, compiled: bool
       rows: of the whole table.
       compiled: asks XLA, which takes as long as a run's first minute.
     """
-    return [_footprint(settings, name, spec, rows, compiled) for name in run.task_names(settings)]
+    return [_footprint(settings, name, spec, rows, compiled) for name in phases(settings)]
 
 
 def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int, compiled: bool) -> Footprint:
@@ -100,25 +98,25 @@ def _footprint(settings: Settings, name: str, spec: InputSpec, rows: int, compil
     }
     held_out = -(-rows // settings.cv.folds)
     trained = (rows - held_out) * (1 - settings.cv.valid_fraction)
-    plan = rule_of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
-    if plan.placement == "one" and plan.beside == 1 and settings.cv.folds > 1 and jax.default_backend() == "cpu":
+    sizes = Sizes.of(task, folds=len(settings.cv.only) or settings.cv.folds, train_rows=int(trained), rows=rows)
+    plan = make_plan(task, sizes)
+    if plan.placement == "one" and plan.concurrent == 1 and settings.cv.folds > 1 and jax.default_backend() == "cpu":
         held["the fold before, being saved"] = held["best so far"]  # on a GPU it is in the host's memory
-    rows_bytes = rows * tree_bytes(blank_rows(spec, 1, task.code_width))
     valid = rows - held_out - int(trained)
     scratch = _scratch(task, plan, rows, valid, held_out) if compiled and jax.process_count() == 1 else {}
-    return Footprint(name, _by_module(params), cost.flops, held, rows_bytes, plan, scratch)
+    return Footprint(name, _by_module(params), cost.flops, held, sizes.row_bytes, plan, scratch)
 
 
 def _scratch(task: Task, plan: Plan, rows: int, valid: int, held_out: int) -> dict[str, int]:
     """Of a step, of validation and of prediction by one fold's module."""
-    valid_batch, test_batch = (run.evaluation_batch(task.settings, task.name, n) for n in (valid, held_out))
+    valid_batch, test_batch = (evaluation_batch(task, n) for n in (valid, held_out))
     executor = Executor(plan)
     shared = make_task(task.name, task.settings, task.spec, executor.axis_name)  # averages over devices, prediction does not
-    known = Arguments(shared, executor, rows=rows, batch=task.settings.train.batch_size, valid_batch=valid_batch)
+    known = ProgramShapes(shared, executor, rows=rows, batch=task.settings.train.batch_size, valid_batch=valid_batch)
     programs = {
         "training step": known.lower_steps(),
         "validation": known.lower_epoch(),
-        "prediction": lower_sweep(task, test_batch),
+        "prediction": lower_predict(task, test_batch),
     }
     return {name: max(_temporary(lowered) for lowered in each) for name, each in programs.items()}
 

@@ -1,27 +1,41 @@
-"""Runs pure steps as a plan says (plan.py): the only `pmap`.
+"""Compiles and places pure steps as a plan says (plan.py): the only `pmap`.
 
 Every function here takes and returns a leading fold axis F on state, `rows.fold`, `rows.constant` and indices.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mmjax.shapes import placed
+from mmjax.tasks.base import Task
 from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.plan import Plan
-from mmjax.train.step import Rows, add_sums
+from mmjax.train.optim import make_optimizer
+from mmjax.train.step import FoldArrays, add_sums, evaluate, finish_epoch, train_chunk
 
 DEVICE_AXIS = "device"
-FOLD_AXES = Rows(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
-_NO_AXES = Rows(shared=None, fold=None, constant=None)  # type: ignore[arg-type]
+FOLD_AXES = FoldArrays(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
+_NO_AXES = FoldArrays(shared=None, fold=None, constant=None)  # type: ignore[arg-type]
+
+
+class Programs(NamedTuple):
+    """A task's compiled steps, the same for every group of folds; a refit never stops early."""
+
+    optimizer: optax.GradientTransformation
+    train: Callable
+    evaluate: Callable
+    end_epoch: Callable
+    end_refit_epoch: Callable
 
 
 class Executor:
@@ -32,13 +46,23 @@ class Executor:
         devices = jax.local_devices()[: plan.devices // jax.process_count()]
         self._mesh = Mesh(np.array(devices), (DEVICE_AXIS,))
         self._devices = devices
-        self._made: dict[Any, Any] = {}
+        self._programs: dict[Task, Programs] = {}
+        self._lock = threading.Lock()
 
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` returned for this key before: compiled programs outlive the group of folds they were made for."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
+    def programs(self, task: Task) -> Programs:
+        """The task's steps on this plan, made once: folds train in threads."""
+        with self._lock:
+            if task not in self._programs:
+                optimizer = make_optimizer(task.settings.optim)
+                ends = (
+                    self.map(partial(finish_epoch, task, patience), (0, 0), donate_argnums=0)
+                    for patience in (task.patience, task.max_epochs + 1)
+                )
+                train = self.train(partial(train_chunk, task, optimizer, self.axis_name))
+                self._programs[task] = Programs(
+                    optimizer, train, self.map(partial(evaluate, task), (0, 0, FOLD_AXES, 0, 0)), *ends
+                )
+            return self._programs[task]
 
     @property
     def axis_name(self) -> str | None:
@@ -69,9 +93,9 @@ class Executor:
         """Places a stacked tree (`by_fold`) or a tree that every fold shares."""
         return jax.device_put(tree, self.sharding(by_fold=by_fold))
 
-    def put_rows(self, rows: Rows) -> Rows:
+    def put_rows(self, rows: FoldArrays) -> FoldArrays:
         """Places a phase's rows."""
-        return Rows(
+        return FoldArrays(
             shared=self.put(rows.shared, by_fold=False),
             fold=self.put(rows.fold, by_fold=True),
             constant=self.put(rows.constant, by_fold=True),
@@ -82,8 +106,8 @@ class Executor:
         local = _over_folds(chunk, (0, FOLD_AXES, 0, 0), self.plan)
         place = {"batch": self._shard_batch, "folds": self._place_folds}.get(self.plan.placement)
         placed = place(local) if place else jit(local, donate_argnums=0)
-        run = placed if self.plan.looped else StepByStep(placed)
-        return InTurns(run, cores()) if self.plan.beside > cores() else run
+        run = placed if self.plan.scan else StepByStep(placed)
+        return InTurns(run, cores()) if self.plan.concurrent > cores() else run
 
     def map(self, function: Callable, axes: tuple, **options: Any) -> Callable:
         """Any other function over the fold axis, with `jax.jit`'s options; XLA follows where its arguments lie."""
@@ -102,10 +126,10 @@ class Executor:
         def split(x: Any) -> Any:  # F x S x B x ... -> F x S x P x B/P x ...
             return x.reshape(*x.shape[:2], devices, x.shape[2] // devices, *x.shape[3:])
 
-        def run(state: Any, rows: Rows, index: Any, active: Any) -> tuple[Any, Any]:
+        def run(state: Any, rows: FoldArrays, index: Any, active: Any) -> tuple[Any, Any]:
             return mapped(state, rows, jax.tree.map(split, index), active)
 
-        def lower(state: Any, rows: Rows, index: Any, active: Any) -> Any:
+        def lower(state: Any, rows: FoldArrays, index: Any, active: Any) -> Any:
             return mapped.lower(state, rows, jax.eval_shape(partial(jax.tree.map, split), index), active)
 
         return _Mapped(run, lower)
@@ -123,17 +147,17 @@ class Executor:
         # Every array stays on its device; a state's old memory goes to the new one.
         place = jax.jit(split, out_shardings=self._by_fold)
         move, back = (jax.jit(f, out_shardings=self._by_fold, donate_argnums=0) for f in (split, join))
-        known: list[Rows] = []  # the rows of the call before, and as the devices take them
+        known: list[FoldArrays] = []  # the rows of the call before, and as the devices take them
 
-        def run(state: Any, rows: Rows, index: Any, active: Any) -> tuple[Any, Any]:
+        def run(state: Any, rows: FoldArrays, index: Any, active: Any) -> tuple[Any, Any]:
             if not known or known[0] is not rows:
-                known[:] = rows, Rows(rows.shared, place(rows.fold), place(rows.constant))
+                known[:] = rows, FoldArrays(rows.shared, place(rows.fold), place(rows.constant))
             state, sums = mapped(move(state), known[1], split(index), split(active))
             return back(state), back(sums)
 
-        def lower(state: Any, rows: Rows, index: Any, active: Any) -> Any:
+        def lower(state: Any, rows: FoldArrays, index: Any, active: Any) -> Any:
             state, fold, constant = placed(jax.eval_shape(split, (state, rows.fold, rows.constant)), self._by_fold)
-            return mapped.lower(state, Rows(rows.shared, fold, constant), *jax.eval_shape(split, (index, active)))
+            return mapped.lower(state, FoldArrays(rows.shared, fold, constant), *jax.eval_shape(split, (index, active)))
 
         return _Mapped(run, lower)
 
@@ -184,7 +208,7 @@ class StepByStep:
     def __init__(self, chunk: Callable):
         self._chunk = chunk
 
-    def __call__(self, state: Any, rows: Rows, index: Any, active: Any) -> tuple[Any, Any]:
+    def __call__(self, state: Any, rows: FoldArrays, index: Any, active: Any) -> tuple[Any, Any]:
         """As the chunk: F x S x ... row numbers or batches, F x S active."""
         total = None
         for step in range(active.shape[1]):
@@ -193,7 +217,7 @@ class StepByStep:
             total = sums if total is None else add_sums(total, sums)
         return state, total
 
-    def lower(self, state: Any, rows: Rows, index: Any, active: Any) -> Any:
+    def lower(self, state: Any, rows: FoldArrays, index: Any, active: Any) -> Any:
         """Lowers the one step, from shapes."""
 
         def one(x: Any) -> jax.ShapeDtypeStruct:
@@ -210,7 +234,7 @@ def _over_folds(function: Callable, axes: tuple, plan: Plan) -> Callable:
         if folds == 1:
             squeezed = [_take(a, axis, 0) for a, axis in zip(args, axes, strict=True)]
             return jax.tree.map(lambda x: x[None], function(*squeezed))
-        if plan.vectorised:
+        if plan.vmap:
             return jax.vmap(function, in_axes=axes)(*args)
         parts = [function(*[_take(a, axis, f) for a, axis in zip(args, axes, strict=True)]) for f in range(folds)]
         return jax.tree.map(lambda *x: jnp.stack(x), *parts)
@@ -225,6 +249,6 @@ def _fold_count(args: tuple, axes: tuple) -> int:
 
 
 def _take(arg: Any, axis: Any, fold: int) -> Any:
-    if isinstance(axis, Rows):
-        return Rows(arg.shared, *(jax.tree.map(lambda x: x[fold], part) for part in (arg.fold, arg.constant)))
+    if isinstance(axis, FoldArrays):
+        return FoldArrays(arg.shared, *(jax.tree.map(lambda x: x[fold], part) for part in (arg.fold, arg.constant)))
     return arg if axis is None else jax.tree.map(lambda x: x[fold], arg)

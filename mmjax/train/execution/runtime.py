@@ -63,7 +63,7 @@ def worth_keeping(*runs: Settings) -> bool:
     new memory: far more in all, and more time at 512 px (docs/RESULTS.md, Larger photos).
     """
     kinds = registry.modalities()
-    wanted = any(m in kinds and kinds[m].convolves for run in runs for m in run.model.modalities)
+    wanted = any(m not in kinds or kinds[m].convolves for run in runs for m in run.model.modalities)
     return wanted and all(photo_scratch_bytes(run) <= _KEPT_BYTES for run in runs)
 
 
@@ -73,7 +73,7 @@ def photo_scratch_bytes(run: Settings) -> int:
     return sum(cls.scratch_bytes(run.data, run.model, run.train.batch_size) for cls in chosen)
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Prints a line at once, so that a log file shows it before the next long step; with several processes the first speaks."""
     if jax.process_index() == 0:
         print(line, flush=True)

@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from mmjax.errors import Interrupted
-from mmjax.train.cross_validation import crossval
-from mmjax.train.execution.compile import STEPS, SWEEP, Ahead, leave
+from mmjax.train.cross_validation import cross_validate
+from mmjax.train.execution.compile import PREDICT, STEPS, AheadOfTime, leave
 from tests.shrunken import shrunken
 
 
@@ -43,7 +43,7 @@ def test_each_step_compiles_once_and_ahead(
     jax.config.update("jax_log_compiles", True)  # jax.log_compiles() would not reach the other thread
     try:
         with caplog.at_level(logging.WARNING, logger="jax"):
-            crossval(settings, tmp_path / "run", lambda line: None)
+            cross_validate(settings, tmp_path / "run", lambda line: None)
     finally:
         jax.config.update("jax_log_compiles", False)
     done = [r for r in caplog.records if r.getMessage().startswith("Finished XLA compilation of jit(")]
@@ -58,13 +58,13 @@ def test_each_step_compiles_once_and_ahead(
     assert {r.threadName for r in done if "jit(predict)" in r.getMessage()} == {"mmjax-compile"}
     # The sums of batches are added by one program a process, whatever the run: an earlier test may have compiled it.
     assert {r.threadName for r in done if "jit(add_sums)" in r.getMessage()} <= {"mmjax-compile"}
-    assert compiled["_finish_epoch"] == tasks + 1, "and the refit's, which never stops early"
+    assert compiled["finish_epoch"] == tasks + 1, "and the refit's, which never stops early"
 
 
 def test_a_signal_ends_the_wait_for_a_compilation():
     release = threading.Event()
-    ahead = Ahead()
-    key = ("classifier", SWEEP)
+    ahead = AheadOfTime()
+    key = ("classifier", PREDICT)
     ahead.start({key: lambda: None if release.wait() else ()})
     begun = time.monotonic()
     with pytest.raises(
@@ -78,7 +78,7 @@ def test_a_signal_ends_the_wait_for_a_compilation():
 
 def test_a_job_that_fails_is_left_to_its_phase_and_none_begins_after_a_stop():
     done = []
-    ahead = Ahead()
+    ahead = AheadOfTime()
     ahead.start({"bad": lambda: 1 / 0, "stops": ahead.stop, "late": lambda: done.append("late")})
     for key in ("bad", "stops", "late", "never asked for"):
         ahead.wait(key)
@@ -104,7 +104,7 @@ def test_one_thread_traces_while_the_other_compiles():
         traced.set()
         return [Program("second")]
 
-    ahead = Ahead()
+    ahead = AheadOfTime()
     steps = ("classifier", STEPS)
     ahead.start({steps: lambda: iter([Program("first")]), "plan": lambda: None, "later": later})
     assert compiling.wait(10)

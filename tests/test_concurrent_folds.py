@@ -1,4 +1,4 @@
-"""Folds side by side in threads: all run, errors stop the others, a signal is never lost."""
+"""Folds trained concurrently in threads: all run, errors stop the others, a signal is never lost."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mmjax.errors import Interrupted, NonFiniteError
-from mmjax.train.execution.concurrent_folds import run_beside
+from mmjax.train.execution.concurrent_folds import run_concurrently
 from mmjax.train.execution.parallel import InTurns
 
 
@@ -28,7 +28,7 @@ def test_two_at_a_time_begun_in_order():
 
         return work
 
-    run_beside([job(i) for i in range(6)], 2, lambda: False)
+    run_concurrently([job(i) for i in range(6)], 2, lambda: False)
     assert sorted(begun) == list(range(6))
     assert begun[:2] in ([0, 1], [1, 0])
     assert most[0] == 2
@@ -50,7 +50,7 @@ def test_an_error_stops_the_others_and_is_raised():
         raise Interrupted("saved")
 
     with pytest.raises(NonFiniteError, match="fold 1"):
-        run_beside([trains, fails, lambda stop: begun.append(2)], 2, lambda: False)
+        run_concurrently([trains, fails, lambda stop: begun.append(2)], 2, lambda: False)
     assert saved == [0]
     assert begun == [0]
 
@@ -67,7 +67,7 @@ def test_a_signal_is_raised_even_where_no_job_noticed_it(width):
         asked.set()
 
     with pytest.raises(Interrupted):
-        run_beside([job] * 3, width, asked.is_set)
+        run_concurrently([job] * 3, width, asked.is_set)
     assert len(done) < 3
 
 
@@ -84,7 +84,7 @@ def test_what_a_job_leaves_is_done_behind_the_next_and_all_of_it_before_the_end(
         assert not stop()
         return lambda: done.append("second")
 
-    run_beside([first, second], 1, lambda: False)
+    run_concurrently([first, second], 1, lambda: False)
     assert done == [True, "second"]
 
 
@@ -117,7 +117,7 @@ def test_an_error_in_what_is_left_stops_the_jobs_and_is_raised(width):
     saved, begun = [], []
     jobs = left_and_stopped(NonFiniteError("left"), Interrupted("saved"), saved)
     with pytest.raises(NonFiniteError, match="left"):
-        run_beside([*jobs, lambda stop: begun.append(2)], width, lambda: False)
+        run_concurrently([*jobs, lambda stop: begun.append(2)], width, lambda: False)
     assert saved == [0]
     assert begun == []
 
@@ -134,7 +134,7 @@ def test_a_signal_waits_for_what_is_left():
         raise Interrupted("saved")
 
     with pytest.raises(Interrupted):
-        run_beside([first, second], 1, lambda: False)
+        run_concurrently([first, second], 1, lambda: False)
     assert done == [0]
 
 
@@ -144,7 +144,7 @@ def test_of_several_interruptions_the_one_that_saved_is_shown(width):
     waited = Interrupted("while what trained models predict with was compiled")
     jobs = left_and_stopped(waited, Interrupted("saved in checkpoints", saved=True), [])
     with pytest.raises(Interrupted, match="saved in checkpoints"):
-        run_beside(jobs, width, lambda: False)
+        run_concurrently(jobs, width, lambda: False)
 
 
 def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
@@ -170,7 +170,7 @@ def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
 
         return work
 
-    run_beside([job(i) for i in range(5)], 5, lambda: False)
+    run_concurrently([job(i) for i in range(5)], 5, lambda: False)
     assert most == [2]
     # Nobody is left behind: when the first has had its four turns, every other has had at least two.
     done = order[: max(i for i, n in enumerate(order) if n == order[0]) + 1]

@@ -12,12 +12,11 @@ import pytest
 
 from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import Interrupted, WorkdirError
-from mmjax.train import cross_validation as crossval_module
-from mmjax.train import fold_training as fitting
-from mmjax.train.cross_validation import crossval
+from mmjax.train import cross_validation, fold_training
+from mmjax.train.callbacks import StopSignals
+from mmjax.train.cross_validation import cross_validate
 from mmjax.train.execution import plan
 from mmjax.train.execution.plan import Plan
-from mmjax.train.trainer import Fit
 from tests.shrunken import shrunken
 
 
@@ -43,13 +42,13 @@ def parameters(workdir: Path, cache: Path) -> list[np.ndarray]:
     from mmjax.inference import Ensemble
 
     members = Ensemble.load(workdir).members
-    return [np.asarray(x) for member in members for x in jax.tree.leaves(member.modules)]
+    return [np.asarray(x) for member in members for x in jax.tree.leaves(member.parameters)]
 
 
 @pytest.mark.parametrize("row", ["tabular", "text", "image", "concat", "concat_discretized", "attention", "mmae"])
 def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
     """Every config ends with each row held out once and a summary of the metrics of its task."""
-    summary = crossval(shrunken(row, cache, train__max_epochs=1, train__autoencoder_max_epochs=1), tmp_path, quiet)
+    summary = cross_validate(shrunken(row, cache, train__max_epochs=1, train__autoencoder_max_epochs=1), tmp_path, quiet)
     predictions = pd.read_csv(tmp_path / "predictions.csv", dtype=str)
     assert summary["folds_finished"] == 2
     assert predictions["id"].is_unique
@@ -67,7 +66,7 @@ def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
 
 def test_the_metrics_of_search_and_refit_stay_side_by_side(cache: Path, tmp_path: Path):
     """Breaks where the refit takes the search's events for its own and forgets them."""
-    crossval(shrunken("tabular", cache, train__refit=True, train__max_epochs=3), tmp_path, quiet)
+    cross_validate(shrunken("tabular", cache, train__refit=True, train__max_epochs=3), tmp_path, quiet)
     events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for fold in (0, 1):
         search = [e for e in events if (e["fold"], e["phase"]) == (fold, "classifier")]
@@ -81,7 +80,7 @@ def test_the_metrics_of_search_and_refit_stay_side_by_side(cache: Path, tmp_path
     ("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")]
 )
 def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
-    summary = crossval(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)
+    summary = cross_validate(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)
     assert summary["folds_finished"] == 2
     assert (tmp_path / "fold_0" / "autoencoder").exists() == (mode != "joint")
 
@@ -104,8 +103,8 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
         data__image_size=16,
         data__text_length=16,
     )
-    summary = crossval(settings, tmp_path / "run", quiet)
-    table = pd.read_csv(tmp_path / "synthetic" / "parcels.csv", dtype=str, keep_default_na=False)
+    summary = cross_validate(settings, tmp_path / "run", quiet)
+    table = pd.read_csv(tmp_path / "planted" / "parcels.csv", dtype=str, keep_default_na=False)
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
     assert predictions["id"].tolist() == table["parcel"].tolist()
     assert predictions["label"].tolist() == table["route"].tolist()
@@ -135,7 +134,7 @@ def test_rows_with_one_id_keep_their_places_and_a_second_session_reports_alike(c
     settings = shrunken("tabular", cache, "table", **root, train__max_epochs=1)
     outcomes = []
     for _ in range(2):
-        crossval(settings, tmp_path / "run", quiet)
+        cross_validate(settings, tmp_path / "run", quiet)
         outcomes.append([(tmp_path / "run" / n).read_bytes() for n in ("data_report.json", "predictions.csv", "summary.json")])
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
     assert predictions["id"].tolist() == table["parcel"].tolist()
@@ -150,25 +149,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(cache: Path, tmp_path: Pat
     Breaks if the loader's position, dropout's key, RMSprop's memory, the best parameters or an epoch's sums are not restored.
     """
     settings = shrunken("mmae_attention", cache, train__steps_per_dispatch=2, cv__only=(0,))
-    crossval(settings, tmp_path / "whole", quiet)
+    cross_validate(settings, tmp_path / "whole", quiet)
     calls = 0
 
-    def stop_now_and_then(self: Fit) -> bool:
+    def stop_now_and_then() -> bool:
         nonlocal calls
         calls += 1
         return calls % 3 == 0
 
-    original = Fit.__init__
-
-    def patched(self: Fit, *args, **kwargs) -> None:
-        original(self, *args, **kwargs)
-        self.stop = lambda: stop_now_and_then(self)
-
-    monkeypatch.setattr(Fit, "__init__", patched)
+    original = StopSignals.__init__
+    monkeypatch.setattr(StopSignals, "__init__", lambda self, stop, *args: original(self, stop_now_and_then, *args))
     stops = 0
     while True:
         try:
-            crossval(settings, tmp_path / "cut", quiet)
+            cross_validate(settings, tmp_path / "cut", quiet)
             break
         except Interrupted:
             stops += 1
@@ -185,7 +179,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(cache: Path, tmp_path: Pat
 
 def test_same_seed_same_run_and_another_seed_another(cache: Path, tmp_path: Path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        crossval(shrunken("tabular", cache, train__seed=seed), tmp_path / name, quiet)
+        cross_validate(shrunken("tabular", cache, train__seed=seed), tmp_path / name, quiet)
     a, b, c = ((tmp_path / n / "predictions.csv").read_bytes() for n in "abc")
     assert a == b
     assert a != c
@@ -200,30 +194,30 @@ def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path)
     results, logs = {}, {}
     for parallel in ("vmap", "sequential", "threads"):
         settings = shrunken(row, cache, train__fold_parallel=parallel, train__seed=1, cv__folds=3)
-        crossval(settings, tmp_path / parallel, quiet)
+        cross_validate(settings, tmp_path / parallel, quiet)
         results[parallel] = pd.read_csv(tmp_path / parallel / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
         events = [json.loads(line) for line in (tmp_path / parallel / "metrics.jsonl").read_text().splitlines()]
         logs[parallel] = [event | {"time": 0} for event in events]
     np.testing.assert_allclose(results["vmap"], results["sequential"], atol=1e-5, rtol=0)
     np.testing.assert_array_equal(results["threads"], results["sequential"])
     assert logs["threads"] == logs["sequential"]
-    assert json.loads((tmp_path / "threads" / "plan.json").read_text()).popitem()[1]["beside"] > 1
+    assert json.loads((tmp_path / "threads" / "plan.json").read_text()).popitem()[1]["concurrent"] > 1
 
 
 def test_steps_one_by_one_equal_steps_in_a_loop(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The two ways a dispatch runs, on the model that has a loop of its own: 1e-5 on probabilities, the same training sums."""
     results, losses = {}, {}
-    for looped in (True, False):
+    for scan in (True, False):
 
-        def make_plan(*args: Any, looped: bool = looped, **kwargs: Any) -> Plan:
-            return replace(plan.make_plan(*args, **kwargs), looped=looped)
+        def make_plan(*args: Any, scan: bool = scan, **kwargs: Any) -> Plan:
+            return replace(plan.make_plan(*args, **kwargs), scan=scan)
 
-        monkeypatch.setattr(fitting, "make_plan", make_plan)
-        workdir = tmp_path / str(looped)
-        crossval(shrunken("tabular", cache, train__steps_per_dispatch=2), workdir, quiet)
-        results[looped] = pd.read_csv(workdir / "predictions.csv").filter(regex="^p_").to_numpy()
+        monkeypatch.setattr(fold_training, "make_plan", make_plan)
+        workdir = tmp_path / str(scan)
+        cross_validate(shrunken("tabular", cache, train__steps_per_dispatch=2), workdir, quiet)
+        results[scan] = pd.read_csv(workdir / "predictions.csv").filter(regex="^p_").to_numpy()
         events = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-        losses[looped] = [e["train"]["loss"] for e in events]
+        losses[scan] = [e["train"]["loss"] for e in events]
     np.testing.assert_allclose(results[True], results[False], atol=1e-5, rtol=0)
     np.testing.assert_allclose(losses[True], losses[False], atol=1e-5, rtol=0)
 
@@ -241,7 +235,7 @@ def test_several_devices_equal_one(row: str, placement: str, devices: int, cache
     for name, count in (("many", devices), ("one", 1)):
         options = {"train__placement": placement if count > 1 else "auto", "train__steps_per_dispatch": 2}
         settings = shrunken(row, cache, train__devices=count, cv__folds=3, train__max_epochs=2, **options)
-        crossval(settings, tmp_path / name, quiet)
+        cross_validate(settings, tmp_path / name, quiet)
         results[name] = pd.read_csv(tmp_path / name / "predictions.csv").filter(regex="^(p_|attention_)").to_numpy()
     np.testing.assert_allclose(results["many"], results["one"], atol=1e-5, rtol=0)
 
@@ -250,7 +244,7 @@ def test_rows_on_the_host_equal_rows_on_the_device(cache: Path, tmp_path: Path):
     """Grain's gathering threads against gathering on the device: the same batches, so the same numbers."""
     results = {}
     for resident in ("host", "device"):
-        crossval(shrunken("attention", cache, train__resident=resident, train__max_epochs=1), tmp_path / resident, quiet)
+        cross_validate(shrunken("attention", cache, train__resident=resident, train__max_epochs=1), tmp_path / resident, quiet)
         results[resident] = pd.read_csv(tmp_path / resident / "predictions.csv").filter(regex="^p_").to_numpy()
     np.testing.assert_allclose(results["host"], results["device"], atol=1e-5, rtol=0)
 
@@ -258,14 +252,14 @@ def test_rows_on_the_host_equal_rows_on_the_device(cache: Path, tmp_path: Path):
 def test_a_group_cut_off_while_its_modules_were_saved_is_trained_together_again(cache: Path, tmp_path: Path):
     """Breaks where the one fold that lacks its module is trained alone: its last bits and its metrics' order could differ."""
     settings = shrunken("tabular", cache, train__fold_parallel="vmap")
-    crossval(settings, tmp_path, quiet)
+    cross_validate(settings, tmp_path, quiet)
     before, leaves = (tmp_path / "predictions.csv").read_bytes(), parameters(tmp_path, cache)
     metrics = (tmp_path / "metrics.jsonl").read_text().splitlines()
     for name in ("fold_1/classifier", "fold_1/done.json", "fold_0/done.json"):
         path = tmp_path / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     said: list[str] = []
-    crossval(settings, tmp_path, said.append)
+    cross_validate(settings, tmp_path, said.append)
     assert any("2 folds in one batched program" in line for line in said)
     assert (tmp_path / "predictions.csv").read_bytes() == before
     for a, b in zip(leaves, parameters(tmp_path, cache), strict=True):
@@ -277,26 +271,26 @@ def test_a_group_cut_off_while_its_modules_were_saved_is_trained_together_again(
 @pytest.mark.parametrize("content", ["{", "[]", '{"classifier:0,1:1": {"placement": "one"}}'])
 def test_a_plan_that_cannot_be_read_is_one_sentence(content: str, cache: Path, tmp_path: Path):
     """Damaged, or of a version whose plans had other fields."""
-    crossval(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)
+    cross_validate(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)
     (tmp_path / "plan.json").write_text(content)
-    with pytest.raises(WorkdirError, match=r"plan.json: is damaged or of another version of mmjax .* another work folder"):
-        crossval(shrunken("tabular", cache), tmp_path, quiet)
-    crossval(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)  # a finished fold needs no plan
+    with pytest.raises(WorkdirError, match=r"plan.json is damaged .* another workdir"):
+        cross_validate(shrunken("tabular", cache), tmp_path, quiet)
+    cross_validate(shrunken("tabular", cache, cv__only=(0,)), tmp_path, quiet)  # a finished fold needs no plan
 
 
 def test_finished_folds_are_not_trained_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings = shrunken("tabular", cache)
-    first = crossval(settings, tmp_path, quiet)
-    monkeypatch.setattr(crossval_module, "train_task", lambda *a: pytest.fail("a finished fold was trained again"))
-    assert crossval(settings, tmp_path, quiet) == first
+    first = cross_validate(settings, tmp_path, quiet)
+    monkeypatch.setattr(cross_validation, "train_phase", lambda *a: pytest.fail("a finished fold was trained again"))
+    assert cross_validate(settings, tmp_path, quiet) == first
 
 
 def test_single_folds_can_be_chosen_and_completed(cache: Path, tmp_path: Path):
     """Folds trained one by one over several commands give what one command gives."""
     settings = shrunken("tabular", cache, train__fold_parallel="sequential")
-    whole = crossval(settings, tmp_path / "whole", quiet)
+    whole = cross_validate(settings, tmp_path / "whole", quiet)
     for fold in (1, 0):
-        parts = crossval(
+        parts = cross_validate(
             shrunken("tabular", cache, train__fold_parallel="sequential", cv__only=(fold,)), tmp_path / "parts", quiet
         )
     assert parts["by_fold"] == whole["by_fold"]

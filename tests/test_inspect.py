@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
 from mmjax.batch import InputSpec
-from mmjax.cli.config_flags import CONFIGS
 from mmjax.cli.main import main
 from mmjax.inference import Ensemble
 from mmjax.shapes import blank_batch
@@ -23,7 +22,7 @@ pytest_plugins = ("tests.fixtures_trained",)
 
 
 def inspected(capsys: pytest.CaptureFixture[str], config: str, *options: str) -> dict:
-    assert main(["inspect", f"--config={CONFIGS / config}", "--json", *options]) == 0
+    assert main(["inspect", f"--config=configs/{config}", "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -107,7 +106,7 @@ def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsy
 
 
 def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[str]):
-    assert main(["inspect", f"--config={CONFIGS / 'text.py'}:petfinder", "--config.data.root=/no/such/root"]) == 2
+    assert main(["inspect", "--config=text:petfinder", "--config.data.root=/no/such/root"]) == 2
     assert "/no/such/root" in capsys.readouterr().err
     assert "assumed" in inspected(capsys, "text.py:petfinder")["sizes"]
 
@@ -130,7 +129,7 @@ def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
 
 
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]):
-    assert main(["inspect", f"--config={CONFIGS / 'ae_attention.py'}:petfinder_features"]) == 0
+    assert main(["inspect", "--config=ae_attention:petfinder_features"]) == 0
     shown = capsys.readouterr().out
     for word in ("tower_image_features", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 image features"):
         assert word in shown

@@ -77,10 +77,10 @@ def test_rows_on_other_folds_are_not_paired_and_one_fold_is_not_tested():
 
 @pytest.mark.parametrize(
     ("table", "dataset"),
-    [("table1", "planted"), ("table1", "petfinder+grouped"), ("table2", "petfinder"), ("table2", "fashion")],
+    [("table1", "synthetic"), ("table1", "petfinder+grouped"), ("table2", "petfinder"), ("table2", "fashion")],
 )
 def test_a_report_is_valid_json_a_markdown_table_and_a_picture(table: str, dataset: str, tmp_path: Path):
-    more = {"ceiling": 0.9} if (table, dataset) == ("table1", "planted") else {}
+    more = {"ceiling": 0.9} if (table, dataset) == ("table1", "synthetic") else {}
     rows = [row(n, [0.03 * n, 0.031 * n, 0.03 * n], table=table, **more) for n in (1, 2, 3)]
     rows[2] = row(3, [0.03, 0.031, 0.03], table=table, **more)  # equal to row 1: no infinite t may reach the JSON
     Report(table, dataset, rows, {}, "mmjax reproduce", ["a note"]).write(tmp_path)

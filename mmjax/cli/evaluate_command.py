@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.cli.arguments import Parser, existing_file
+from mmjax.config import DataSettings
 from mmjax.errors import ConfigError, WorkdirError
 
 if TYPE_CHECKING:  # jax is imported late
@@ -68,7 +69,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     settings = ensemble.settings
-    if settings.data.name != "planted" and not Path(settings.data.root or ".").is_dir():
+    if settings.data.name != DataSettings.name and not Path(settings.data.root or ".").is_dir():
         raise ConfigError(f"{settings.data.root}: the data set is not there any more; say where it is with --root=DIR.")
     dataset = open_dataset(
         settings.data,

@@ -5,21 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT, InputSpec
-from mmjax.cli.config_flags import read_flags
-from mmjax.config import Settings
+from mmjax.cli.arguments import Parser
+from mmjax.config import DataSettings, Settings
 from mmjax.errors import ConfigError
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.train.execution.footprint import Footprint
-
-USAGE = (
-    "mmjax inspect --config=configs/X.py[:variant] [--spec=rows=14993,words=20000] [--json] [--compile] [--config.key=value]"
-)
 
 # PetFinder's whole table, and Kaggle's image metadata as vectors (shared sizes of the paper's data set).
 NOMINAL = {"rows": 14993, "classes": 5, "onehot": 378, "groups": 15, "numbers": 4, "words": 20000, "features": 255}
@@ -37,18 +32,19 @@ def main(arguments: Sequence[str]) -> int:
       ConfigError: an argument is wrong.
       MmjaxError: the data set is named and cannot be read.
     """
-
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("spec", "", "assumed sizes, instead of the data set's: name=number,...", flag_values=values)
-        flags.DEFINE_bool("json", False, "prints JSON alone", flag_values=values)
-        flags.DEFINE_bool("compile", False, "compiles the programs and asks XLA for their scratch memory", flag_values=values)
-
-    settings, values = read_flags("inspect", arguments, define, USAGE)
-    spec, rows, source = _sizes(settings, str(values["spec"].value))
+    parser = Parser("inspect", "Parameters, FLOPs and memory of a config, and what training would decide.")
+    parser.add_config()
+    parser.add_argument(
+        "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(NOMINAL)}"
+    )
+    parser.add_argument("--json", action="store_true", help="prints JSON alone")
+    parser.add_argument("--compile", action="store_true", help="compiles the programs and asks XLA for their scratch memory")
+    args, settings = parser.parse_config(arguments)
+    spec, rows, source = _sizes(settings, args.spec)
     from mmjax.train.execution.footprint import footprints  # noqa: PLC0415 - jax is imported once the arguments are known to be right
 
-    phases = footprints(settings, spec, rows, compiled=bool(values["compile"].value))
-    if values["json"].value:
+    phases = footprints(settings, spec, rows, compiled=args.compile)
+    if args.json:
         print(json.dumps({"spec": asdict(spec), "rows": rows, "sizes": source, "phases": [p.to_dict() for p in phases]}))
         return 0
     console = Console()
@@ -63,7 +59,7 @@ def _sizes(settings: Settings, text: str) -> tuple[InputSpec, int, str]:
     """Sizes, number of rows, and where they come from."""
     if text:
         return *_assumed(settings, _parse(text)), f"as assumed by --spec ({text})"
-    if settings.data.name != "planted" and not (settings.data.root or settings.data.table):
+    if settings.data.name != DataSettings.name and not (settings.data.root or settings.data.table):
         return *_assumed(settings, {}), "PetFinder's, assumed: no config.data.root is given"
     return *_measured(settings), f"of the data set {settings.data.name}"
 
@@ -73,7 +69,7 @@ def _parse(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, _, value = part.partition("=")
         if name.strip() not in NOMINAL or not value.strip().isdigit() or not int(value):
-            raise ConfigError(f"mmjax inspect: --spec: {part!r} is not a size; write name=number with {', '.join(NOMINAL)}.")
+            raise ConfigError(f"inspect: --spec: {part!r} is not a size; write name=number with {', '.join(NOMINAL)}.")
         sizes[name.strip()] = int(value)
     return sizes
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from mmjax.cli.arguments import Parser, existing_file
+from mmjax.config import DataSettings
 from mmjax.errors import ConfigError, MmjaxError
 from mmjax.io.atomic import sync_folder, write_error, write_text
 
 if TYPE_CHECKING:  # jax is imported late
-    from mmjax.config import DataSettings
     from mmjax.inference import Ensemble, Predictions
     from mmjax.schema import Schema
 
@@ -29,11 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser().parse(arguments)
     data, out = existing_file(args.data, "table"), Path(args.out)
     if not out.parent.is_dir():
-        raise ConfigError(f"mmjax predict: --out={out}: there is no folder {out.parent}; make it first.")
+        raise ConfigError(f"predict: --out={out}: there is no folder {out.parent}; make it first.")
     if out.is_dir():
-        raise ConfigError(f"mmjax predict: --out={out}: is a folder; name a file in it.")
+        raise ConfigError(f"predict: --out={out}: is a folder; name a file in it.")
     if out.resolve().is_relative_to(Path(args.workdir).resolve()):
-        raise ConfigError(f"mmjax predict: --out={out}: is in the work folder, whose files are training's; name another.")
+        raise ConfigError(f"predict: --out={out}: is in the workdir, whose files are training's; name another.")
     _refuse_inputs(out, [data, Path(args.features)])
     # jax is imported once the arguments are known to be right
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
@@ -86,12 +86,12 @@ def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
         for file in inputs:
             if target.exists() and file.is_file() and target.samefile(file):
                 what = "the input itself" if target is out else f"written with {target.name}, which is the input itself"
-                raise ConfigError(f"mmjax predict: --out={out}: is {what} ({file}); name another.")
+                raise ConfigError(f"predict: --out={out}: is {what} ({file}); name another.")
 
 
-def _trained_on(data: "DataSettings", schema: "Schema") -> list[Path]:
-    """Files the model was trained on, as far as they are still there; planted data can be made again."""
-    if data.name == "planted":
+def _trained_on(data: DataSettings, schema: "Schema") -> list[Path]:
+    """Files the model was trained on, as far as they are still there; synthetic data can be made again."""
+    if data.name == DataSettings.name:
         return []
     from mmjax.datasets.dataset import find_files  # noqa: PLC0415
 

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mmjax import configs
 from mmjax.cli.arguments import Parser
-from mmjax.cli.config_flags import CONFIGS, read_config
 from mmjax.config import Settings
 from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
@@ -33,14 +33,14 @@ def main(arguments: Sequence[str]) -> int:
     args, overrides = _parser().parse_with_overrides(arguments)
     if args.root:
         overrides = [f"--config.data.root={args.root}", *overrides]
-    configs = Path(args.configs) if args.configs else CONFIGS
+    folder, changes = Path(args.configs) if args.configs else configs.FOLDER, configs.parse_overrides(overrides)
     chosen = _rows(args.table, args.rows)
     variant = args.dataset
     if args.table == "table2" and variant.split("+")[0] == "petfinder_features":
-        raise ConfigError("mmjax reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
+        raise ConfigError("reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
     names = {row.number: row.config_file(variant) for row in chosen}
     # All configs are read before the first row is trained, so that a typo costs nothing.
-    settings = {n: read_config("reproduce", str(configs / name), overrides) for n, name in names.items()}
+    settings = {n: configs.get_config(str(folder / name), changes) for n, name in names.items()}
     # Imported late: --help and a wrong argument answer at once.
     from mmjax.io.workdir import environment  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
@@ -65,11 +65,13 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser("reproduce", "Runs the rows of the paper's Table 1 or 2 (resumable), paper vs ours, with a paired test.")
     parser.add_argument("table", choices=sorted(TABLES))
-    parser.add_argument("--dataset", default="planted", help="variant of configs/base.py, such as petfinder or fashion+grouped")
+    parser.add_argument(
+        "--dataset", default="synthetic", help="variant of mmjax/configs/base.py, such as petfinder or fashion+grouped"
+    )
     parser.add_argument("--root", default="", help="folder of the data set")
     parser.add_argument("--workdir", required=True, help="row k is trained in WORKDIR/row<k>; the report goes into WORKDIR")
     parser.add_argument("--rows", default="", help="row numbers, such as 1,2,6; all if left out")
-    parser.add_argument("--configs", default="", help="folder of the config files; the checkout's if left out")
+    parser.add_argument("--configs", default="", help="folder of the config files; the package's if left out")
     parser.epilog = "--config.key=value overrides a setting in every row."
     return parser
 
@@ -81,7 +83,7 @@ def _rows(table: str, text: str) -> list[PaperRow]:
     chosen = []
     for part in text.split(","):
         if not part.strip().isdigit() or int(part) not in known:
-            raise ConfigError(f"mmjax reproduce: --rows={text}: {part!r} is not a row of {table}; use 1 to {max(known)}.")
+            raise ConfigError(f"reproduce: --rows={text}: {part!r} is not a row of {table}; use 1 to {max(known)}.")
         chosen.append(int(part))
     return [known[n] for n in sorted(set(chosen))]
 

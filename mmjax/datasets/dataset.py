@@ -20,8 +20,8 @@ from mmjax.errors import ConfigError, DataError, SchemaError
 from mmjax.modalities.vectors import load_image_features
 from mmjax.schema import Schema
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "configs" / "schemas"
-"""Schema files that ship with the project."""
+SCHEMAS = Path(__file__).resolve().parents[1] / "configs" / "schemas"
+"""Schema files that ship with the package."""
 
 Say = Callable[[str], None]
 
@@ -222,6 +222,11 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
     if schema is None:
         if data.schema:
             found = Path(data.schema) if Path(data.schema).is_file() else root / data.schema
+            if not found.is_file():
+                raise SchemaError(
+                    f"config.data.schema is {data.schema!r}: there is no such file, here or in {root}; check the path, or "
+                    "write one with `mmjax schema ROWS.csv --label COLUMN --out X.toml`."
+                )
         elif data.name in shipped:
             found = SCHEMAS / shipped[data.name]
         else:

@@ -1,42 +1,49 @@
 """What the rows of the paper's tables share, and the variants every config file offers after a colon.
 
-`petfinder` (the paper's sizes), `petfinder_features` (ready-made image vectors as the visual modality, 50-number GloVe words),
-`fashion`, `table` (your own CSV and schema) and `planted` (default). A `+` adds options: `:petfinder+grouped`.
+`synthetic` (default: rows that the package draws), `petfinder` (the paper's sizes), `petfinder_features` (ready-made image
+vectors as the visual modality, 50-number GloVe words), `fashion`, and `table` (your own table and schema). A `+` adds options:
+`:petfinder+grouped`.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmjax.config import Settings
+from mmjax.config import DataSettings, Settings
 from mmjax.errors import ConfigError
 
-VARIANTS = ("planted", "petfinder", "petfinder_features", "fashion", "table")
+VARIANTS = ("synthetic", "petfinder", "petfinder_features", "fashion", "table")
 
 
 def base(variant: str, **model: Any) -> Any:
-    """The paper's protocol (mmjax/settings.py says which values are the paper's) for a row's model on a data set.
+    """The paper's protocol (mmjax/config.py says which values are the paper's) for a row's model on a data set.
 
     Args:
-      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: planted.
+      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: synthetic.
       **model: what the row changes in `config.model`.
 
     Raises:
       ConfigError: the variant does not exist.
     """
-    name, *options = (variant or "planted").split("+")
+    name, *options = (variant or "synthetic").split("+")
     unknown = [v for v in options if v != "grouped"] + [v for v in (name,) if v not in VARIANTS]
     if unknown:
         raise ConfigError(
             f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds."
         )
     config: Any = ConfigDict(Settings().to_dict())  # its attributes are dynamic
-    config.data.name = name.removesuffix("_features")
+    config.data.name = DataSettings.name if name == "synthetic" else name.removesuffix("_features")
     if "grouped" in options:
         config.cv.group = "schema"
     for key, value in model.items():
         _set(config.model, key, value)
-    {"planted": _planted, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(config)
+    {
+        "synthetic": _synthetic,
+        "petfinder": _petfinder,
+        "petfinder_features": _features,
+        "fashion": _fashion,
+        "table": _table,
+    }[name](config)
     return config
 
 
@@ -48,7 +55,7 @@ def _set(config: Any, key: str, value: Any) -> None:
         config[key] = value
 
 
-def _planted(config: Any) -> None:
+def _synthetic(config: Any) -> None:
     """Sizes that five folds of the full model finish in minutes on two cores (our reading: nothing here is the paper's)."""
     config.data.image_size = 32
     config.data.text_length = 16
@@ -63,7 +70,7 @@ def _planted(config: Any) -> None:
     config.train.autoencoder_max_epochs = 8
 
 
-def _own(config: Any) -> None:
+def _table(config: Any) -> None:
     """Your own table: the paper's sizes, photos at 128 x 128."""
     config.data.image_size = 128
 

@@ -3,11 +3,33 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from mmjax import configs
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
+
+
+class PathOption(NamedTuple):
+    """A file or folder that a modality reads beside a table.
+
+    Attributes:
+      flag: `--images` without its dashes; also the argument of `open_unseen`.
+      setting: its name in `config.data`.
+      what: what it holds, for --help.
+    """
+
+    flag: str
+    setting: str
+    what: str
+
+
+def path_options() -> tuple[PathOption, ...]:
+    """Of every modality."""
+    return (
+        PathOption("images", "images", "folder of its photos"),
+        PathOption("features", "image_features", ".npz of its image vectors"),
+    )
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +63,11 @@ class Parser(argparse.ArgumentParser):
         known, overrides = self.parse_with_overrides(arguments)
         return known, configs.get_config(known.config, configs.parse_overrides(overrides))
 
+    def add_paths(self) -> None:
+        """Adds an option for every file or folder that comes with a table."""
+        for option in path_options():
+            self.add_argument(f"--{option.flag}", default="", help=f"{option.what}; as in training if left out")
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses all of `arguments`.
 
@@ -66,6 +93,11 @@ class Parser(argparse.ArgumentParser):
         if split:
             self.error(f"{split[0]!r} has no value: write {split[0]}=VALUE")
         return known, left
+
+
+def given_paths(args: argparse.Namespace) -> dict[str, str]:
+    """The values of `Parser.add_paths`, by flag."""
+    return {option.flag: getattr(args, option.flag) for option in path_options()}
 
 
 def existing_file(path: str, what: str) -> Path:

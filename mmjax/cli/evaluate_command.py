@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.cli.arguments import Parser, existing_file
+from mmjax.cli.arguments import Parser, existing_file, given_paths
 from mmjax.config import DataSettings
 from mmjax.errors import ConfigError, WorkdirError
 
@@ -25,20 +25,19 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command: 1 where the numbers differ from summary.json.
 
     Raises:
-      MmjaxError: a wrong argument, work folder or table.
+      MmjaxError: a wrong argument, workdir or table.
     """
-    parser = Parser("evaluate", "Scores a work folder's folds on their held-out rows, or on a labelled table as an ensemble.")
+    parser = Parser("evaluate", "Scores a workdir's folds on their held-out rows, or on a labelled table as an ensemble.")
     parser.add_argument("--workdir", required=True, help="as given to train")
     parser.add_argument("--data", default="", help="labelled CSV file; the folds' own held-out rows if left out")
-    parser.add_argument("--images", default="", help="folder of its photos; as in training if left out")
-    parser.add_argument("--features", default="", help=".npz of its image vectors; as in training if left out")
+    parser.add_paths()
     parser.add_argument("--root", default="", help="where the data set has moved since training")
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
     args = parser.parse(arguments)
     if args.data:
         existing_file(args.data, "table")
-    elif args.images or args.features:
-        parser.error("--images and --features belong to a table: name it with --data")
+    elif paths := [flag for flag, path in given_paths(args).items() if path]:
+        parser.error(f"--{paths[0]} belongs to a table: name it with --data")
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.inference import Ensemble, load_settings  # noqa: PLC0415 - jax is imported once the arguments are known to be right
     from mmjax.train.execution import runtime  # noqa: PLC0415
@@ -111,7 +110,7 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
     from mmjax.new_table import open_unseen  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
-    dataset = open_unseen(ensemble, Path(args.data), report, images=args.images, features=args.features, labelled=True)
+    dataset = open_unseen(ensemble, Path(args.data), report, labelled=True, **given_paths(args))
     label_N = dataset.label
     predictions = ensemble.predict(dataset)
     by_fold = {

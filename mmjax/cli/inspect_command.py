@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # jax is imported late
     from mmjax.train.execution.footprint import Footprint
 
 # PetFinder's whole table, and Kaggle's image metadata as vectors (shared sizes of the paper's data set).
-NOMINAL = {"rows": 14993, "classes": 5, "onehot": 378, "groups": 15, "numbers": 4, "words": 20000, "features": 255}
-"""Sizes assumed where the data set is not at hand."""
+NOMINAL = {"rows": 14993, "classes": 5}
+"""Sizes assumed where the data set is not at hand, beside those of the modalities."""
 _SAID = (
     "Memory is counted from shapes; --compile asks XLA for the scratch memory of each program, instead of gradients and "
     "activations. On a CPU the process also holds jax, compiled programs and memory kept for reuse: 0.5 to 2 GiB."
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("inspect", "Parameters, FLOPs and memory of a config, and what training would decide.")
     parser.add_config()
     parser.add_argument(
-        "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(NOMINAL)}"
+        "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(_assumable())}"
     )
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
     parser.add_argument("--compile", action="store_true", help="compiles the programs and asks XLA for their scratch memory")
@@ -64,28 +64,41 @@ def _sizes(settings: Settings, text: str) -> tuple[InputSpec, int, str]:
     return *_measured(settings), f"of the data set {settings.data.name}"
 
 
+def _nominal_sizes() -> dict[str, dict[str, int]]:
+    """Sizes assumed of each modality."""
+    return {
+        TABULAR: {"onehot": 378, "groups": 15, "numbers": 4},
+        TEXT: {"words": 20000},
+        IMAGE: {},
+        IMAGE_FEATURES: {"features": 255},
+    }
+
+
+def _assumable() -> dict[str, int]:
+    """What --spec may name, and what is assumed without it."""
+    return NOMINAL | {name: size for sizes in _nominal_sizes().values() for name, size in sizes.items()}
+
+
 def _parse(text: str) -> dict[str, int]:
-    sizes = {}
+    sizes, known = {}, _assumable()
     for part in text.split(","):
         name, _, value = part.partition("=")
-        if name.strip() not in NOMINAL or not value.strip().isdigit() or not int(value):
-            raise ConfigError(f"inspect: --spec: {part!r} is not a size; write name=number with {', '.join(NOMINAL)}.")
+        if name.strip() not in known or not value.strip().isdigit() or not int(value):
+            raise ConfigError(f"inspect: --spec: {part!r} is not a size; write name=number with {', '.join(known)}.")
         sizes[name.strip()] = int(value)
     return sizes
 
 
 def _assumed(settings: Settings, given: dict[str, int]) -> tuple[InputSpec, int]:
-    size, has = NOMINAL | given, set(settings.model.modalities)
-    spec = InputSpec(
-        modalities=settings.model.modalities,
-        classes=tuple(str(k) for k in range(size["classes"])),
-        **({n: size[n] for n in ("onehot", "groups", "numbers")} if TABULAR in has else {}),
-        tokens=settings.data.text_length if TEXT in has else 0,
-        vocabulary=size["words"] + 2 if TEXT in has else 0,
-        image_size=settings.data.image_size if IMAGE in has else 0,
-        features=size["features"] if IMAGE_FEATURES in has else 0,
-    )
-    return spec, size["rows"]
+    size, has, data = _assumable() | given, settings.model.modalities, settings.data
+    parts = {
+        TABULAR: {name: size[name] for name in ("onehot", "groups", "numbers")},
+        TEXT: {"tokens": data.text_length, "vocabulary": size["words"] + 2},
+        IMAGE: {"image_size": data.image_size},
+        IMAGE_FEATURES: {"features": size["features"]},
+    }
+    classes = tuple(str(k) for k in range(size["classes"]))
+    return InputSpec(has, classes, **{k: v for name in has for k, v in parts[name].items()}), size["rows"]
 
 
 def _measured(settings: Settings) -> tuple[InputSpec, int]:

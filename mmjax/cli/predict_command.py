@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from mmjax.cli.arguments import Parser, existing_file
+from mmjax.cli.arguments import Parser, existing_file, given_paths
 from mmjax.config import DataSettings
 from mmjax.errors import ConfigError, MmjaxError
 from mmjax.io.atomic import sync_folder, write_error, write_text
@@ -24,17 +24,17 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command.
 
     Raises:
-      MmjaxError: a wrong argument, work folder or table, or OUT cannot be written; OUT is then as it was.
+      MmjaxError: a wrong argument, workdir or table, or OUT cannot be written; OUT is then as it was.
     """
     args = _parser().parse(arguments)
-    data, out = existing_file(args.data, "table"), Path(args.out)
+    data, out, paths = existing_file(args.data, "table"), Path(args.out), given_paths(args)
     if not out.parent.is_dir():
         raise ConfigError(f"predict: --out={out}: there is no folder {out.parent}; make it first.")
     if out.is_dir():
         raise ConfigError(f"predict: --out={out}: is a folder; name a file in it.")
     if out.resolve().is_relative_to(Path(args.workdir).resolve()):
         raise ConfigError(f"predict: --out={out}: is in the workdir, whose files are training's; name another.")
-    _refuse_inputs(out, [data, Path(args.features)])
+    _refuse_inputs(out, [data, *map(Path, filter(None, paths.values()))])
     # jax is imported once the arguments are known to be right
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.inference import Ensemble, load_settings  # noqa: PLC0415
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     ensemble = Ensemble.load(args.workdir)
     _refuse_inputs(out, _trained_on(settings.data, ensemble.schema))
     report = DataReport()
-    dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.say)
+    dataset = open_unseen(ensemble, data, report, say=runtime.say, **paths)
     for line in report.summary_lines():
         runtime.say(line)
     ids = dataset.table.ids
@@ -69,10 +69,11 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser("predict", "Class, probabilities and attention of every row of a table, by the mean of the finished folds.")
     parser.add_argument("--workdir", required=True, help="as given to train")
-    parser.add_argument("--data", required=True, help="CSV file with the columns of the training table; no label is needed")
+    parser.add_argument(
+        "--data", required=True, help="table (CSV or Parquet) with the training table's columns; no label needed"
+    )
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--images", default="", help="folder of the rows' photos; as in training if left out")
-    parser.add_argument("--features", default="", help=".npz of the rows' image vectors; as in training if left out")
+    parser.add_paths()
     return parser
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from mmjax.batch import IMAGE, IMAGE_FEATURES, TEXT
 from mmjax.config import DataSettings
-from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, open_source
 from mmjax.datasets import dataset as data_sets
 from mmjax.datasets.dataset import Dataset, open_dataset
 from mmjax.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from mmjax.schema import Schema
 
 def open_unseen(
     ensemble: Ensemble,
-    table: Path,
+    table: Source,
     report: DataReport,
     *,
     images: str = "",
@@ -34,7 +34,7 @@ def open_unseen(
 
     Args:
       ensemble: whose schema, classes and modalities count.
-      table: CSV file.
+      table: a CSV or Parquet file, or a DataFrame.
       report: told of every problem.
       images: folder of photos; '' for the one training would look in.
       features: .npz of image vectors; '' for the one training used.
@@ -51,7 +51,7 @@ def open_unseen(
     if features and not Path(features).is_file():
         raise ConfigError(f"{features}: there is no such file of image vectors; check --features.")
     data = _settings(ensemble.settings.data, features)
-    header, _ = open_rows(table, DataReport())
+    name, header, *_ = open_source(table, DataReport())
     schema = replace(ensemble.schema, group="", label=ensemble.schema.label if labelled else "")
     schema, lacking = _without_absent(schema, header)
     schema = replace(schema, ignore=_known(ensemble, schema))
@@ -64,10 +64,10 @@ def open_unseen(
     wanted = ensemble.spec.modalities
     if all(m in lacking for m in wanted):
         raise DataError(
-            f"{table}: the model reads {', '.join(wanted)}, but {lacking[wanted[0]]}: there is nothing to predict from."
+            f"{name}: the model reads {', '.join(wanted)}, but {lacking[wanted[0]]}: there is nothing to predict from."
         )
     for modality in (m for m in wanted if m in lacking):
-        report.add("modality_absent", file=str(table), value=modality, action=f"absent in every row: {lacking[modality]}")
+        report.add("modality_absent", file=name, value=modality, action=f"absent in every row: {lacking[modality]}")
     dataset = open_dataset(
         data,
         [m for m in wanted if m not in lacking],

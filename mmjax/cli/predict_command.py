@@ -100,7 +100,7 @@ def _trained_on(data: DataSettings, schema: "Schema") -> list[Path]:
     found = [folder / name for name in named for folder in (Path(), Path(data.root))]
     with suppress(MmjaxError):  # the data set has gone
         files = find_files(data, schema, None)
-        found += [files.table, files.features]
+        found += [file for file in (files.table, files.features) if isinstance(file, Path)]
     return found
 
 

@@ -12,6 +12,7 @@ from mmjax.batch import IMAGE, IMAGE_FEATURES, MODALITIES, TABULAR, TEXT
 from mmjax.config import DataSettings
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import ImageStore, open_image_store
+from mmjax.data.sources import Source
 from mmjax.datasets.synthetic import SCHEMA as PLANTED_SCHEMA
 from mmjax.datasets.synthetic import TABLE as PLANTED_TABLE
 from mmjax.datasets.synthetic import planted_name, write_planted
@@ -82,7 +83,7 @@ class Dataset:
 class Files:
     """Where a data set's parts lie."""
 
-    table: Path
+    table: Source
     schema: Schema
     photos: Path
     features: Path
@@ -100,7 +101,7 @@ def open_dataset(
     group: str = "",
     require_label: bool = True,
     report: DataReport | None = None,
-    table: str | Path | None = None,
+    table: Source | None = None,
     images: str | Path | None = None,
     classes: Sequence[str] = (),
     schema: Schema | None = None,
@@ -115,7 +116,7 @@ def open_dataset(
       group: column of groups, "schema" for the schema's own, '' for none.
       require_label: a label column must be there.
       report: told of every problem.
-      table: another CSV file than the data set's (predict, evaluate).
+      table: another than the data set's (predict, evaluate): a file or a DataFrame.
       images: another folder of photos.
       classes: known classes, for another table.
       schema: a saved schema instead of the data set's.
@@ -162,7 +163,9 @@ def open_dataset(
         dataset.usable_N = dataset.present(data.rows_with)
         left_out = int(np.sum(~dataset.usable_N))
         if left_out == len(columns):
-            raise DataError(f"{files.table}: no row has what config.data.rows_with={data.rows_with} asks for; check its files.")
+            raise DataError(
+                f"{columns.path}: no row has what config.data.rows_with={data.rows_with} asks for; check its files."
+            )
         if say and left_out:
             say(f"{left_out} of {len(columns)} rows are left out: config.data.rows_with={data.rows_with}.")
     return dataset
@@ -203,7 +206,7 @@ def _open_photos(
     )
 
 
-def find_files(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
+def find_files(data: DataSettings, schema: Schema | None, table: Source | None) -> Files:
     """Where a data set's parts lie; `schema` and `table` stand in for its own.
 
     Raises:
@@ -211,7 +214,7 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
     """
     if data.name == "planted":
         return _planted(data, schema, table)
-    if not data.root and not (data.name == "table" and (data.table or table)):
+    if not data.root and not (data.name == "table" and (data.table or table is not None)):
         raise ConfigError(
             f"config.data.root is empty; set it to the folder of the {data.name} data set (--config.data.root=DIR)."
         )
@@ -235,7 +238,7 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
             )
         schema = Schema.load(found)
     own = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.csv",)}.get(data.name, ())
-    path = Path(table) if table else _table(root, (data.table,) if data.table else own)
+    path = _table(root, (data.table,) if data.table else own) if table is None else table
     photos = _photos(data, schema, root, path)
     features = Path(data.image_features) if data.image_features else root / schema.image_features
     if data.image_features and not features.is_file():
@@ -243,11 +246,11 @@ def find_files(data: DataSettings, schema: Schema | None, table: str | Path | No
     return Files(path, schema, photos, features)
 
 
-def _photos(data: DataSettings, schema: Schema, root: Path, table: Path) -> Path:
+def _photos(data: DataSettings, schema: Schema, root: Path, table: Source) -> Path:
     if data.images:
         return Path(data.images) if Path(data.images).is_dir() else root / data.images
     # Kaggle's folders are named after the table: train_images beside train.csv, test_images beside test.csv.
-    named = root / f"{table.stem}_images"
+    named = root / f"{Path(table).stem}_images" if isinstance(table, str | Path) else root
     return named if data.name == "petfinder" and named.is_dir() else root / schema.image_dir
 
 
@@ -263,8 +266,8 @@ def _table(root: Path, names: Sequence[str]) -> Path:
     )
 
 
-def _planted(data: DataSettings, schema: Schema | None, table: str | Path | None) -> Files:
+def _planted(data: DataSettings, schema: Schema | None, table: Source | None) -> Files:
     root = Path(data.root) if data.root else cache_dir(data) / planted_name(rows=data.planted_rows, seed=data.planted_seed)
     write_planted(root, rows=data.planted_rows, seed=data.planted_seed)
     schema = schema or Schema.load(root / PLANTED_SCHEMA)
-    return Files(Path(table) if table else root / PLANTED_TABLE, schema, root / schema.image_dir, root / "none.npz")
+    return Files(root / PLANTED_TABLE if table is None else table, schema, root / schema.image_dir, root / "none.npz")

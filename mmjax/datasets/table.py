@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import Words, find_classes, number_categories, number_labels, number_words, photo_names, read_numbers
-from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError
 from mmjax.schema import Schema, listed
 
 _CHUNK = 20_000
-_LARGE = 256 << 20  # bytes of CSV from which its columns go to disk
+_LARGE = 256 << 20  # bytes of a table from which its columns go to disk
 _MANY = 1000  # values of a categorical column from which it is reported
 
 
@@ -56,7 +56,7 @@ class Table:
 
 
 def read_table(
-    path: str | Path,
+    source: Source,
     schema: Schema,
     *,
     text_length: int,
@@ -67,10 +67,10 @@ def read_table(
     max_rows: int = 0,
     group: str = "",
 ) -> Table:
-    """Reads a CSV file. No row is dropped or moved, whatever is in it.
+    """Reads a table. No row is dropped or moved, whatever is in it.
 
     Args:
-      path: the file.
+      source: a CSV or Parquet file, or a DataFrame.
       schema: which column is what.
       text_length: T, tokens kept of a text.
       report: told of every problem.
@@ -84,16 +84,15 @@ def read_table(
       DataError: no file, no rows, no labels.
       SchemaError: the header lacks a column of the schema.
     """
-    path = Path(path)
-    header, rows = open_rows(path, report)
-    schema.check(header, str(path), optional=() if require_label or not schema.label else (schema.label,))
+    path, header, rows, size = open_source(source, report)
+    schema.check(header, path, optional=() if require_label or not schema.label else (schema.label,))
     if group and group not in header:
         raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {listed(header)}.")
     for name in schema.unused(header):
         if name and name != group:
             advice = "the model was trained without it" if classes else "name it in the schema's ignore list if that is meant"
-            report.add("column_unused", file=str(path), column=name, action=f"not read; {advice}")
-    reader = _Reader(path, schema, header, text_length, report, group, cache_dir if path.stat().st_size > _LARGE else None)
+            report.add("column_unused", file=path, column=name, action=f"not read; {advice}")
+    reader = _Reader(path, schema, header, text_length, report, group, cache_dir if size > _LARGE else None)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
         reader.take(chunk)
@@ -105,7 +104,7 @@ def read_table(
 
 @dataclass
 class _Reader:
-    path: Path
+    path: str
     schema: Schema
     header: list[str]
     text_length: int
@@ -154,7 +153,7 @@ class _Reader:
         self._check_ids()
         label, classes = self._label(classes, fixed=fixed, require_label=require_label)
         table = Table(
-            path=str(self.path),
+            path=self.path,
             ids=np.array(self.ids, object),
             categorical=self.codes.finish(),
             categories=tuple(tuple(seen) for seen in self.values),
@@ -175,7 +174,7 @@ class _Reader:
         if len({"", *self.ids}) > len(self.ids):  # all differ, and none is empty
             return
         for row, name in enumerate(self.ids):
-            place = {"file": str(self.path), "row": row, "column": self.schema.id}
+            place = {"file": self.path, "row": row, "column": self.schema.id}
             if not name:
                 self.report.add("id_missing", **place, action="kept, without a name")
             elif seen.setdefault(name, row) != row:
@@ -188,7 +187,7 @@ class _Reader:
             return None, classes
         name = self.schema.label
         classes = classes or find_classes(self.labels)
-        label_N = number_labels(self.labels, classes, file=str(self.path), name=name, report=self.report)
+        label_N = number_labels(self.labels, classes, file=self.path, name=name, report=self.report)
         kinds = len(np.unique(label_N[label_N >= 0]))
         if require_label and not fixed and kinds < 2:
             raise DataError(f"{self.path}: the label {name!r} has {kinds} class(es); a classifier needs two.")

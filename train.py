@@ -2,8 +2,7 @@
 
 import sys
 
-from mmjax.cli.main import main
-from mmjax.train.execution.compile import leave
+from mmjax.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(leave(main(["train", *sys.argv[1:]])))
+    sys.exit(entry(["train", *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from flax import linen as nn
 import mmjax
 from mmjax.config_rules import positive
 from mmjax.data.hashing import hash_rows
-from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, Source, Target, Tower
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
 from mmjax.schema import SchemaKey
 
 
@@ -40,7 +40,7 @@ class Series(Modality):
         maps: int = positive(16)
         span: int = positive(5)  # points a filter sees
 
-    def reader(self, source: Source) -> "SeriesReader":
+    def reader(self, source: TableContext) -> "SeriesReader":
         return SeriesReader(self.column, self.data.series_length, source)
 
     def fit(self, columns: "SeriesColumns", rows: np.ndarray) -> "SeriesEncoder":
@@ -82,7 +82,7 @@ class SeriesTower(nn.Module):
 
 
 class SeriesReader(Reader):
-    def __init__(self, column: str, length: int, source: Source):
+    def __init__(self, column: str, length: int, source: TableContext):
         self.column, self.length, self.source, self.values = column, length, source, []
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:

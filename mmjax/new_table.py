@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from mmjax import registry
-from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, open_source
 from mmjax.datasets import synthetic
 from mmjax.datasets.dataset import Dataset, NewTable, open_dataset
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.errors import ConfigError, DataError
 from mmjax.inference import Ensemble
-from mmjax.modalities.base import Source, modalities_of
+from mmjax.modalities.base import TableContext, modalities_of
 from mmjax.schema import Schema
 
 
 def open_new_table(
     ensemble: Ensemble,
-    table: Path,
+    table: Source,
     report: DataReport,
     *,
     paths: Mapping[str, str] | None = None,
@@ -33,7 +33,7 @@ def open_new_table(
 
     Args:
       ensemble: whose schema, classes and modalities count.
-      table: CSV file.
+      table: a CSV or Parquet file, or a DataFrame.
       report: told of every problem.
       paths: by `PathOption.flag`, such as images; where its photos lie. As in training where left out.
       labelled: the label column must be there; else it is not looked at.
@@ -45,19 +45,19 @@ def open_new_table(
       DataError: the file cannot be read, or no modality of the model is in it.
     """
     data = _settings(ensemble.settings.data, {flag: path for flag, path in (paths or {}).items() if path})
-    header, _ = open_rows(table, DataReport())
+    name, header, _, _ = open_source(table, DataReport())
     trained = ensemble.schema
     schema = replace(trained, group="", label=trained.label if labelled else "")
     files = find_files(data, schema, table)
-    source = Source(str(table), files.root, report, cache_dir(data), predicting=True)
+    source = TableContext(name, files.root, report, cache_dir(data), predicting=True)
     modalities = modalities_of(schema, data, ensemble.spec.modalities)
     lacking = {m.name: why for m in modalities if (why := m.lacking(header, source))}
     if len(lacking) == len(modalities):
         wanted, first = ", ".join(m.name for m in modalities), next(iter(lacking.values()))
-        raise DataError(f"{table}: the model reads {wanted}, but {first}: there is nothing to predict from.")
+        raise DataError(f"{name}: the model reads {wanted}, but {first}: there is nothing to predict from.")
     for m in modalities:
         if m.name in lacking:
-            report.add("modality_absent", file=str(table), value=m.name, action=f"absent in every row: {lacking[m.name]}")
+            report.add("modality_absent", file=name, value=m.name, action=f"absent in every row: {lacking[m.name]}")
             schema = m.without(schema)
     schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
     present = tuple(m.name for m in modalities if m.name not in lacking)

@@ -9,7 +9,7 @@ import numpy as np
 from mmjax.config import data_settings
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.table import read_table
-from mmjax.modalities.base import Source, modalities_of
+from mmjax.modalities.base import TableContext, modalities_of
 from mmjax.schema import Schema
 from mmjax.tasks.classification import Classification
 
@@ -50,7 +50,7 @@ def read_file(
     **options: Any,
 ) -> Read:
     """As `open_dataset`, without opening photos; columns go to files in `cache_dir` if it is given."""
-    source = Source(str(path), path.parent, report, path.parent, cache_dir, predicting=bool(classes))
+    source = TableContext(str(path), path.parent, report, path.parent, cache_dir, predicting=bool(classes))
     modalities = modalities_of(schema, data_settings(text_length=text_length))
     readers = {m.kind: m.reader(source) for m in modalities}
     table = read_table(path, schema, list(readers.values()), report=report, require_label=require_label, **options)

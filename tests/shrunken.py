@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
 
 def shrunken(row: str, cache: Path, variant: str = "", **changes: Any) -> Settings:
     """A config of configs/ with its sizes cut down; `changes` are dotted keys with `__` for the dot."""
-    config = importlib.import_module(f"configs.{row}").get_config(variant)
+    config = importlib.import_module(f"mmjax.configs.{row}").get_config(variant)
     values = SMALL | {"data.cache": str(cache)} | {k.replace("__", "."): v for k, v in changes.items()}
     with config.unlocked():
         for key, value in values.items():

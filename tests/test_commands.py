@@ -15,15 +15,17 @@ import pandas as pd
 import pytest
 
 from mmjax import __version__
-from mmjax.cli.config_flags import CONFIGS, read_config, read_flags
 from mmjax.cli.main import main
 from mmjax.cli.predict_command import _refuse_inputs, _trained_on
-from mmjax.config import data_settings
+from mmjax.config import DataSettings
+from mmjax.configs import find, get_config, names, parse_overrides
 from mmjax.errors import ConfigError
 from mmjax.schema import Schema
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
+
+REPOSITORY = Path(__file__).parents[1]
 
 pytest_plugins = ("tests.fixtures_trained",)
 pytestmark = pytest.mark.usefixtures("not_the_users_cache")
@@ -51,12 +53,17 @@ pytestmark = pytest.mark.usefixtures("not_the_users_cache")
         ("schema pyproject.toml --out=/no/folder/s.toml", "/no/folder"),
         ("schema pyproject.toml --out=README.md", "is there already; delete it first"),
         ("schema mmjax", "mmjax: is a folder, not a table"),
-        ("train --config", "--config has no value"),
-        ("train --config --workdir=x", "--config has no value"),
+        ("train --config", "--config: expected one argument"),
+        ("train --config --workdir=x", "--config: expected one argument"),
         ("train --config configs/tabular.py:moon", "moon"),
         ("inspect --config configs/mmae.py:moon", "'moon' is neither a modality nor a data set"),
-        ("inspect", "--config is missing"),
-        ("inspect --config=configs/nothing.py", "nothing.py"),
+        ("inspect", "required: --config"),
+        ("inspect --config=configs/nothing.py", "ae_attention, attention, concat"),
+        ("train --config=nothing:table", "named by its path, such as mine.py"),
+        (
+            "train --config=tabular:table --config.data.schema=no.toml --config.data.table=x.csv",
+            "'no.toml': there is no such file",
+        ),
         ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
         ("train --config=configs/tabular.py:moon", "moon"),
         ("train --config=configs/tabular.py --config.train.max_epochs=many", "many"),
@@ -65,13 +72,14 @@ pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 def test_a_wrong_argument_is_one_sentence_and_exit_code_2(
     line: str, named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.chdir(CONFIGS.parent)
+    monkeypatch.chdir(REPOSITORY)
     assert main(line.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("mmjax: ")
     assert named in printed.err
     assert len(printed.err.splitlines()) == 1
+    assert f"mmjax: mmjax {line.split(maxsplit=1)[0]}" not in printed.err
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "reproduce", "schema", "inspect"])
@@ -82,38 +90,78 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"mmjax {command}" in capsys.readouterr().out
 
 
-def test_a_config_is_read_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("config", ["text:fashion", "configs/text.py:fashion"])
+def test_a_shipped_config_is_found_from_any_folder(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Breaks where a clone's folder is needed, as in a wheel; `NAME` does not take a folder of that name for a file."""
     monkeypatch.chdir(tmp_path)
-    settings = read_config(
-        "test", f"{CONFIGS / 'text.py'}:fashion", ["--config.cv.only=(1,)", "--config.cv.folds=3", "--config.cv.folds=4"]
-    )
+    (tmp_path / "text").mkdir()
+    settings = get_config(config, {"cv.only": (1,)}, cv__folds=4)
     assert (settings.data.name, settings.cv.only, settings.cv.folds) == ("fashion", (1,), 4)
+    assert settings == get_config(f"{find('text')[0]}:fashion", {"cv.only": (1,), "cv.folds": 4})
 
 
-def test_a_config_may_follow_a_space():
-    define = [f"{CONFIGS / 'text.py'}:fashion", "--config.cv.folds=3"]
-    assert read_flags("test", ["--config", *define], lambda _: None, "")[0] == read_config("test", define[0], define[1:])
+def test_a_file_of_your_own_changes_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tabular.py").write_text(
+        "from mmjax.configs.base import base\n\ndef get_config(arg=''):\n    return base(arg, width=32)\n"
+    )
+    assert get_config("tabular.py:table").model.width == 32
+    assert get_config("tabular:table").model.width == 128
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "tabular.py").rename("configs/tabular.py")
+    assert get_config("configs/tabular.py:table").model.width == 32
+
+
+def test_every_file_of_configs_is_a_config():
+    assert {"tabular", "text", "image", "attention", "mmae_attention", "mmae"} <= set(names())
+    assert all(get_config(name).cv.folds == 5 for name in names())
+    assert (REPOSITORY / "configs").resolve() == find("text")[0].parent
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("model.modalities=('tabular','text')", ("tabular", "text")),
+        ("model.modalities=tabular,text", ("tabular", "text")),
+        ("cv.only=(0,)", (0,)),
+        ("cv.only=3", (3,)),
+        ("cv.group=7", "7"),
+        ("train.refit=true", True),
+        ("train.refit=False", False),
+        ("optim.learning_rate=1e-2", 0.01),
+        ("optim.learning_rate=1", 1.0),
+        ("model.autoencoder.weights.text=0.5", {"text": 0.5}),
+        ("model.autoencoder.weights={'text': 2}", {"text": 2.0}),
+    ],
+)
+def test_overrides_of_a_command_line(text: str, value: object):
+    path = text.partition("=")[0].removesuffix(".text")
+    found = get_config("attention", parse_overrides([f"--config.{text}", "--config.train.seed=3"]))
+    assert found.train.seed == 3
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert found == value
 
 
 @pytest.mark.parametrize(
     ("variant", "modalities", "name"),
     [
-        ("", ("tabular", "text", "image"), "synthetic"),
+        ("", ("tabular", "text", "image"), DataSettings.name),
         (":table", ("tabular", "text", "image"), "table"),
         (":petfinder+grouped", ("tabular", "text", "image"), "petfinder"),
-        (":image+tabular", ("tabular", "image"), "synthetic"),
+        (":image+tabular", ("tabular", "image"), DataSettings.name),
         (":image,fashion", ("image",), "fashion"),
     ],
 )
 def test_an_autoencoder_of_a_data_set_as_other_configs_name_it(variant: str, modalities: tuple[str, ...], name: str):
-    settings = read_config("test", f"{CONFIGS / 'mmae.py'}{variant}")
+    settings = get_config(f"mmae{variant}")
     assert (settings.model.modalities, settings.data.name) == (modalities, name)
 
 
 def test_the_version_and_the_module(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mmjax {__version__}\n"
-    shown = subprocess.run([sys.executable, "-m", "mmjax", "--version"], cwd=CONFIGS.parent, capture_output=True, check=True)
+    shown = subprocess.run([sys.executable, "-m", "mmjax", "--version"], cwd=REPOSITORY, capture_output=True, check=True)
     assert shown.stdout.decode() == f"mmjax {__version__}\n"
 
 
@@ -122,7 +170,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
     reading, writing = os.pipe()
     os.close(reading)
     line = [sys.executable, "train.py", "--help"]
-    done = subprocess.run(line, cwd=CONFIGS.parent, stdout=writing, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(line, cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
@@ -142,13 +190,13 @@ def test_a_config_file_that_fails_is_named_with_its_error(
 ):
     (tmp_path / "mine.py").write_text(code)
     with pytest.raises(ConfigError, match=message):
-        read_config("test", str(tmp_path / "mine.py"))
+        get_config(str(tmp_path / "mine.py"))
     assert capfd.readouterr().err == ""
 
 
 def test_a_cache_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "cache").write_text("")
-    line = [f"--config={CONFIGS / 'tabular.py'}", f"--config.data.cache={tmp_path / 'cache'}", f"--workdir={tmp_path / 'run'}"]
+    line = ["--config=tabular", f"--config.data.cache={tmp_path / 'cache'}", f"--workdir={tmp_path / 'run'}"]
     assert main(["train", *line]) == 2
     assert "cannot write" in capsys.readouterr().err
 
@@ -199,10 +247,10 @@ def test_predict_writes_over_nothing_that_is_read(
     for file in (root / "train.csv", root / "schema.toml", data):
         file.write_bytes((trained.table if file != root / "schema.toml" else workdir / "schema.toml").read_bytes())
     line = ["predict", f"--workdir={workdir}", f"--data={data}"]
-    for out, said in ((workdir / "config.json", "in the work folder"), (root / "new.csv", "which is the input itself")):
+    for out, said in ((workdir / "config.json", "in the workdir"), (root / "new.csv", "which is the input itself")):
         assert main([*line, f"--out={out}"]) == 2
         assert said in capsys.readouterr().err
-    trained_here = data_settings("table", str(root), "train.csv", "schema.toml")
+    trained_here = DataSettings("table", str(root), "train.csv", "schema.toml")
     for file in (root / "train.csv", root / "schema.toml"):
         with pytest.raises(ConfigError, match="is the input itself"):
             _refuse_inputs(file, _trained_on(trained_here, Schema.load(root / "schema.toml")))

@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from mmjax.batch import InputSpec
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
-from mmjax.cli.config_flags import CONFIGS
 from mmjax.cli.main import main
 from mmjax.inference import Ensemble
-from mmjax.modalities.base import InputSpec
 from mmjax.shapes import blank_batch
 from mmjax.tasks.base import make_task
 from mmjax.train.execution.cost import flops, step_cost
@@ -23,7 +22,7 @@ pytest_plugins = ("tests.fixtures_trained",)
 
 
 def inspected(capsys: pytest.CaptureFixture[str], config: str, *options: str) -> dict:
-    assert main(["inspect", f"--config={CONFIGS / config}", "--json", *options]) == 0
+    assert main(["inspect", f"--config=configs/{config}", "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -72,7 +71,7 @@ def test_parameters_are_those_of_a_trained_fold(trained_autoencoder: Path):
     ensemble = Ensemble.load(trained_autoencoder)
     phases = footprints(ensemble.settings, ensemble.spec, 240)
     for phase in phases:
-        params = ensemble.members[0].parameters[phase.phase].params
+        params = ensemble.members[0].modules[phase.phase]["params"]
         assert phase.total_parameters == sum(x.size for x in jax.tree.leaves(params))
         assert phase.step_bytes["parameters"] == sum(x.nbytes for x in jax.tree.leaves(params))
 
@@ -94,9 +93,9 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     assert small.scratch_bytes == {}
 
 
-def test_sizes_are_the_tables_own_where_it_is_at_hand(synthetic_cache: Path, capsys: pytest.CaptureFixture[str]):
+def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsys: pytest.CaptureFixture[str]):
     """The planted table: nine materials, four kinds of packing and the missing one, mass and age; photos are not opened."""
-    options = [f"--config.data.cache={synthetic_cache}", "--config.data.synthetic_rows=240"]
+    options = [f"--config.data.cache={planted_cache}", "--config.data.planted_rows=240"]
     found = inspected(capsys, "mmae_attention.py", *options)
     sizes = {name: found["spec"][name] for name in ("groups", "numbers", "tokens", "image_size", "classes")}
     classes = ["north", "east", "south", "west"]
@@ -107,7 +106,7 @@ def test_sizes_are_the_tables_own_where_it_is_at_hand(synthetic_cache: Path, cap
 
 
 def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[str]):
-    assert main(["inspect", f"--config={CONFIGS / 'text.py'}:petfinder", "--config.data.root=/no/such/root"]) == 2
+    assert main(["inspect", "--config=text:petfinder", "--config.data.root=/no/such/root"]) == 2
     assert "/no/such/root" in capsys.readouterr().err
     assert "assumed" in inspected(capsys, "text.py:petfinder")["sizes"]
 
@@ -130,7 +129,7 @@ def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
 
 
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]):
-    assert main(["inspect", f"--config={CONFIGS / 'ae_attention.py'}:petfinder_features"]) == 0
+    assert main(["inspect", "--config=ae_attention:petfinder_features"]) == 0
     shown = capsys.readouterr().out
     for word in ("tower_image_features", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 image features"):
         assert word in shown

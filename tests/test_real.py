@@ -12,7 +12,7 @@ pytestmark = pytest.mark.real
 
 
 def configured(row: str, variant: str, root: Path, **changes) -> Settings:
-    module = __import__(f"configs.{row}", fromlist=["get_config"])
+    module = __import__(f"mmjax.configs.{row}", fromlist=["get_config"])
     config = module.get_config(variant)
     config.data.root = str(root)
     config.train.devices = 1

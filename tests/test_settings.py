@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.base import VARIANTS
 from mmjax.config import Settings
+from mmjax.configs.base import VARIANTS
 from mmjax.errors import ConfigError
 
 ROWS = "tabular text image concat concat_discretized attention ae_attention mmae_attention".split()
@@ -44,7 +44,7 @@ def test_refusals_name_the_key(change: dict, message: str):
 @pytest.mark.parametrize("row", ROWS)
 def test_every_config_is_valid_in_every_variant(row: str, variant: str):
     """And says its paper row, its command and its expected score."""
-    module = __import__(f"configs.{row}", fromlist=["get_config"])
+    module = __import__(f"mmjax.configs.{row}", fromlist=["get_config"])
     settings = Settings.from_dict(module.get_config(variant).to_dict())
     assert settings.train.batch_size == 32
     assert settings.optim.learning_rate == 0.001
@@ -53,7 +53,7 @@ def test_every_config_is_valid_in_every_variant(row: str, variant: str):
 
 
 def test_petfinder_is_the_papers_size():
-    from configs.mmae_attention import get_config
+    from mmjax.configs.mmae_attention import get_config
 
     settings = Settings.from_dict(get_config("petfinder").to_dict())
     assert (settings.data.image_size, settings.data.text_length, settings.model.text.embed_dim) == (512, 100, 300)
@@ -62,7 +62,7 @@ def test_petfinder_is_the_papers_size():
 
 @pytest.mark.parametrize("inputs", ["image", "image+tabular", "image+tabular+text", ""])
 def test_table2_variants(inputs: str):
-    from configs.mmae import get_config
+    from mmjax.configs.mmae import get_config
 
     settings = Settings.from_dict(get_config(inputs).to_dict())
     assert settings.task == "autoencoder"
@@ -70,7 +70,7 @@ def test_table2_variants(inputs: str):
 
 
 def test_an_unknown_variant_is_named():
-    from configs.tabular import get_config
+    from mmjax.configs.tabular import get_config
 
     with pytest.raises(ConfigError, match="'kaggle' is not a variant"):
         get_config("kaggle")

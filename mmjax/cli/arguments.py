@@ -1,11 +1,19 @@
-"""Command lines without a config file: argparse, whose complaints become one sentence and exit code 2."""
+"""Command lines: argparse, whose complaints become one sentence and exit code 2, and `--config` with its overrides."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from mmjax import configs, registry
+from mmjax.config import Settings
 from mmjax.errors import ConfigError
+from mmjax.modalities.base import PathOption
+
+
+def path_options() -> list[PathOption]:
+    """Files and folders that modalities read beside a table."""
+    return [option for cls in registry.modalities().values() for option in cls.path_options]
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,10 +21,36 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str):
         super().__init__(prog=f"mmjax {command}", description=description, allow_abbrev=False)
+        self.command = command
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""
-        raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help.")
+        raise ConfigError(f"{self.command}: {message}; see {self.prog} --help.")
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints it; argparse's own hides that a reader (`| head`) has gone."""
+        print(self.format_help(), end="", file=file)
+
+    def add_config(self) -> None:
+        """Adds `--config`, which `parse_config` reads."""
+        self.add_argument(
+            "--config", required=True, help=f"NAME or FILE.py, then an optional :variant; names: {', '.join(configs.names())}"
+        )
+        self.epilog = "--config.key=value overrides a setting, such as --config.train.max_epochs=3."
+
+    def parse_config(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
+        """Parses `arguments`, of which `--config` and its overrides become settings.
+
+        Raises:
+          ConfigError: as `parse_with_overrides`, or no such config or setting.
+        """
+        known, overrides = self.parse_with_overrides(arguments)
+        return known, configs.get_config(known.config, configs.parse_overrides(overrides))
+
+    def add_paths(self) -> None:
+        """Adds an option for every file or folder that comes with a table."""
+        for option in path_options():
+            self.add_argument(f"--{option.flag}", default="", help=f"{option.what}; as in training if left out")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses all of `arguments`.
@@ -26,11 +60,11 @@ class Parser(argparse.ArgumentParser):
         """
         known, overrides = self.parse_with_overrides(arguments)
         if overrides:
-            self.error(f"{overrides[0]!r} is not an option here: the work folder's own config is used")
+            self.error(f"{overrides[0]!r} is not an option here: the workdir's own config is used")
         return known
 
     def parse_with_overrides(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parses `arguments`; `--config.key=value` comes back as it is, for `read_config`.
+        """Parses `arguments`; `--config.key=value` comes back as it is.
 
         Raises:
           ConfigError: an option is unknown, missing or malformed.
@@ -43,6 +77,11 @@ class Parser(argparse.ArgumentParser):
         if split:
             self.error(f"{split[0]!r} has no value: write {split[0]}=VALUE")
         return known, left
+
+
+def given_paths(args: argparse.Namespace) -> dict[str, str]:
+    """The values of `Parser.add_paths`, by flag."""
+    return {option.flag: getattr(args, option.flag) for option in path_options()}
 
 
 def existing_file(path: str, what: str) -> Path:

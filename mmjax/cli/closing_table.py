@@ -7,19 +7,16 @@ from rich.table import Table
 
 from mmjax.tasks import metrics
 
-TITLES = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
-"""Metrics of the table and their titles."""
-
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """A row a fold, then mean ± standard deviation, beside what needs no model, and the ceiling if known."""
-    names = [n for n in TITLES if n in summary["mean"]] or list(summary["mean"])
+    names = list(summary["mean"])
     table = Table(
         title=f"{summary['dataset']}: {'+'.join(summary['modalities'])}, {summary['folds_finished']} folds, held-out rows"
     )
     table.add_column("fold")
     for name in names:
-        table.add_column(TITLES.get(name, name), justify="right")
+        table.add_column(metrics.title(name), justify="right")
     for fold, done in summary["by_fold"].items():
         table.add_row(fold, *(metrics.show(name, done["metrics"][name]) for name in names))
     table.add_section()

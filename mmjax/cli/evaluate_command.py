@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.cli.arguments import Parser, existing_file
+from mmjax.cli.arguments import Parser, existing_file, given_paths
+from mmjax.datasets import synthetic
 from mmjax.errors import ConfigError, WorkdirError
 
 if TYPE_CHECKING:  # jax is imported late
@@ -24,20 +25,19 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command: 1 where the numbers differ from summary.json.
 
     Raises:
-      MmjaxError: a wrong argument, work folder or table.
+      MmjaxError: a wrong argument, workdir or table.
     """
-    parser = Parser("evaluate", "Scores a work folder's folds on their held-out rows, or on a labelled table as an ensemble.")
+    parser = Parser("evaluate", "Scores a workdir's folds on their held-out rows, or on a labelled table as an ensemble.")
     parser.add_argument("--workdir", required=True, help="as given to train")
     parser.add_argument("--data", default="", help="labelled CSV file; the folds' own held-out rows if left out")
-    parser.add_argument("--images", default="", help="folder of its photos; as in training if left out")
-    parser.add_argument("--features", default="", help=".npz of its image vectors; as in training if left out")
+    parser.add_paths()
     parser.add_argument("--root", default="", help="where the data set has moved since training")
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
     args = parser.parse(arguments)
     if args.data:
         existing_file(args.data, "table")
-    elif args.images or args.features:
-        parser.error("--images and --features belong to a table: name it with --data")
+    elif paths := [flag for flag, path in given_paths(args).items() if path]:
+        parser.error(f"--{paths[0]} belongs to a table: name it with --data")
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.inference import Ensemble, load_settings  # noqa: PLC0415 - jax is imported once the arguments are known to be right
     from mmjax.train.execution import runtime  # noqa: PLC0415
@@ -68,12 +68,12 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     settings = ensemble.settings
-    if settings.data.name != "planted" and not Path(settings.data.root or ".").is_dir():
+    if settings.data.name != synthetic.NAME and not Path(settings.data.root or ".").is_dir():
         raise ConfigError(f"{settings.data.root}: the data set is not there any more; say where it is with --root=DIR.")
     dataset = open_dataset(
         settings.data,
         settings.model.modalities,
-        require_label=settings.task == "classifier",
+        task=settings.task,
         report=DataReport(),
         schema=ensemble.schema,
     )
@@ -107,14 +107,15 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
     """A labelled table by the mean of the folds, and by each fold alone."""
     import numpy as np  # noqa: PLC0415
 
-    from mmjax.new_table import open_unseen  # noqa: PLC0415
+    from mmjax.new_table import open_new_table  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
+    from mmjax.tasks.classification import classification_metrics  # noqa: PLC0415
 
-    dataset = open_unseen(ensemble, Path(args.data), report, images=args.images, features=args.features, labelled=True)
+    dataset = open_new_table(ensemble, Path(args.data), report, paths=given_paths(args), labelled=True)
     label_N = dataset.label
     predictions = ensemble.predict(dataset)
     by_fold = {
-        str(member.number): metrics.classification(label_N, p_NxK.astype(np.float64))
+        str(member.number): classification_metrics(label_N, p_NxK.astype(np.float64))
         for member, p_NxK in zip(ensemble.members, predictions.by_fold, strict=True)
     }
     return {
@@ -122,7 +123,7 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
         "rows": len(label_N),
         "rows_scored": int(np.sum(label_N >= 0)),
         "rows_trained_on": _trained_on(Path(args.workdir), dataset.table.ids, ensemble),
-        "ensemble": metrics.classification(label_N, predictions.probabilities),
+        "ensemble": classification_metrics(label_N, predictions.probabilities),
         "by_fold": by_fold,
         **metrics.summarise(list(by_fold.values())),
         "data_report": report.counts(),
@@ -146,7 +147,6 @@ def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
 
 
 def _print(found: dict[str, Any], report_lines: Sequence[str]) -> None:
-    from mmjax.cli.closing_table import TITLES  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     names: list[str] = list(found["mean"])
@@ -154,7 +154,7 @@ def _print(found: dict[str, Any], report_lines: Sequence[str]) -> None:
     table = Table(title=f"{found['dataset']}: {found['rows']} rows")
     table.add_column("fold")
     for name in names:
-        table.add_column(TITLES.get(name, name), justify="right")
+        table.add_column(metrics.title(name), justify="right")
     for fold, values in found["by_fold"].items():
         table.add_row(fold, *(metrics.show(n, values[n]) for n in names))
     table.add_section()

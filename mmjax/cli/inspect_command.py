@@ -5,25 +5,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.batch import IMAGE, IMAGE_FEATURES, TABULAR, TEXT, InputSpec
-from mmjax.cli.config_flags import read_flags
+from mmjax import registry
+from mmjax.cli.arguments import Parser
 from mmjax.config import Settings
+from mmjax.datasets import synthetic
 from mmjax.errors import ConfigError
+from mmjax.modalities.base import InputSpec, modalities_of, modality_class
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.train.execution.footprint import Footprint
 
-USAGE = (
-    "mmjax inspect --config=configs/X.py[:variant] [--spec=rows=14993,words=20000] [--json] [--compile] [--config.key=value]"
-)
-
 # PetFinder's whole table, and Kaggle's image metadata as vectors (shared sizes of the paper's data set).
-NOMINAL = {"rows": 14993, "classes": 5, "onehot": 378, "groups": 15, "numbers": 4, "words": 20000, "features": 255}
-"""Sizes assumed where the data set is not at hand."""
+NOMINAL = {"rows": 14993, "classes": 5}
+"""Sizes assumed where the data set is not at hand, beside those of the modalities."""
 _SAID = (
     "Memory is counted from shapes; --compile asks XLA for the scratch memory of each program, instead of gradients and "
     "activations. On a CPU the process also holds jax, compiled programs and memory kept for reuse: 0.5 to 2 GiB."
@@ -37,18 +34,19 @@ def main(arguments: Sequence[str]) -> int:
       ConfigError: an argument is wrong.
       MmjaxError: the data set is named and cannot be read.
     """
-
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("spec", "", "assumed sizes, instead of the data set's: name=number,...", flag_values=values)
-        flags.DEFINE_bool("json", False, "prints JSON alone", flag_values=values)
-        flags.DEFINE_bool("compile", False, "compiles the programs and asks XLA for their scratch memory", flag_values=values)
-
-    settings, values = read_flags("inspect", arguments, define, USAGE)
-    spec, rows, source = _sizes(settings, str(values["spec"].value))
+    parser = Parser("inspect", "Parameters, FLOPs and memory of a config, and what training would decide.")
+    parser.add_config()
+    parser.add_argument(
+        "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(_assumable())}"
+    )
+    parser.add_argument("--json", action="store_true", help="prints JSON alone")
+    parser.add_argument("--compile", action="store_true", help="compiles the programs and asks XLA for their scratch memory")
+    args, settings = parser.parse_config(arguments)
+    spec, rows, source = _sizes(settings, args.spec)
     from mmjax.train.execution.footprint import footprints  # noqa: PLC0415 - jax is imported once the arguments are known to be right
 
-    phases = footprints(settings, spec, rows, compiled=bool(values["compile"].value))
-    if values["json"].value:
+    phases = footprints(settings, spec, rows, compiled=args.compile)
+    if args.json:
         print(json.dumps({"spec": asdict(spec), "rows": rows, "sizes": source, "phases": [p.to_dict() for p in phases]}))
         return 0
     console = Console()
@@ -63,66 +61,57 @@ def _sizes(settings: Settings, text: str) -> tuple[InputSpec, int, str]:
     """Sizes, number of rows, and where they come from."""
     if text:
         return *_assumed(settings, _parse(text)), f"as assumed by --spec ({text})"
-    if settings.data.name != "planted" and not (settings.data.root or settings.data.table):
+    if settings.data.name != synthetic.NAME and not (settings.data.root or settings.data.table):
         return *_assumed(settings, {}), "PetFinder's, assumed: no config.data.root is given"
     return *_measured(settings), f"of the data set {settings.data.name}"
 
 
+def _assumable() -> dict[str, int]:
+    """What --spec may name, and what is assumed without it."""
+    return NOMINAL | {name: size for cls in registry.modalities().values() for name, size in cls.nominal_sizes.items()}
+
+
 def _parse(text: str) -> dict[str, int]:
-    sizes = {}
+    sizes, known = {}, _assumable()
     for part in text.split(","):
         name, _, value = part.partition("=")
-        if name.strip() not in NOMINAL or not value.strip().isdigit() or not int(value):
-            raise ConfigError(f"mmjax inspect: --spec: {part!r} is not a size; write name=number with {', '.join(NOMINAL)}.")
+        if name.strip() not in known or not value.strip().isdigit() or not int(value):
+            raise ConfigError(f"inspect: --spec: {part!r} is not a size; write name=number with {', '.join(known)}.")
         sizes[name.strip()] = int(value)
     return sizes
 
 
 def _assumed(settings: Settings, given: dict[str, int]) -> tuple[InputSpec, int]:
-    size, has = NOMINAL | given, set(settings.model.modalities)
-    spec = InputSpec(
-        modalities=settings.model.modalities,
-        classes=tuple(str(k) for k in range(size["classes"])),
-        **({n: size[n] for n in ("onehot", "groups", "numbers")} if TABULAR in has else {}),
-        tokens=settings.data.text_length if TEXT in has else 0,
-        vocabulary=size["words"] + 2 if TEXT in has else 0,
-        image_size=settings.data.image_size if IMAGE in has else 0,
-        features=size["features"] if IMAGE_FEATURES in has else 0,
-    )
-    return spec, size["rows"]
+    assumed, names = _assumable() | given, settings.model.modalities
+    sizes = {n: modality_class(n).assumed_sizes(settings.data) for n in names}
+    sizes = {n: {k: given.get(k, size) for k, size in own.items()} for n, own in sizes.items()}
+    classes = tuple(str(k) for k in range(assumed["classes"]))
+    return InputSpec(names, classes, {n: n for n in names}, sizes), assumed["rows"]
 
 
 def _measured(settings: Settings) -> tuple[InputSpec, int]:
-    """Encoders fitted on all rows: a fold's are a little smaller. Photos are not looked at."""
+    """Encoders fitted on all rows: a fold's are a little smaller. Modalities that need no fitting are not looked at."""
     import numpy as np  # noqa: PLC0415
 
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
     from mmjax.datasets.encoders import FoldEncoders  # noqa: PLC0415
+    from mmjax.datasets.locations import find_files  # noqa: PLC0415
 
-    without = tuple(m for m in settings.model.modalities if m != IMAGE)
+    data = replace(settings.data, rows_with="")
+    wanted = modalities_of(find_files(data).schema, data, settings.model.modalities)
+    fitted = [m.name for m in wanted if m.learns_sizes]
     dataset = open_dataset(
-        replace(settings.data, rows_with=""),
-        without,
-        group=settings.cv.group,
-        require_label=settings.task == "classifier",
-        report=DataReport(),
-        say=lambda _: None,
+        data, fitted or [wanted[0].name], task=settings.task, group=settings.cv.group, report=DataReport(), log=lambda _: None
     )
-    rows = len(dataset.table.ids)
-    encoders = FoldEncoders.fit(dataset, np.arange(rows), replace(settings, model=replace(settings.model, modalities=without)))
-    image_size = settings.data.image_size if IMAGE in settings.model.modalities else 0
-    return replace(encoders.spec, modalities=settings.model.modalities, image_size=image_size), rows
+    spec = FoldEncoders.fit(dataset, np.arange(len(dataset))).spec
+    sizes = {m.name: spec.sizes.get(m.name) or m.assumed_sizes(data) for m in wanted}
+    return InputSpec(tuple(sizes), spec.classes, {m.name: m.kind for m in wanted}, sizes), len(dataset)
 
 
 def _sentence(spec: InputSpec, rows: int) -> str:
-    parts = {
-        TABULAR: f"{spec.tabular} tabular columns",
-        TEXT: f"{spec.vocabulary} text ids, {spec.tokens} tokens",
-        IMAGE: f"{spec.image_size} x {spec.image_size} photos",
-        IMAGE_FEATURES: f"{spec.features} image features",
-    }
-    return f"{rows} rows, {len(spec.classes)} classes, {', '.join(parts[m] for m in spec.modalities)}."
+    parts = [modality.describe(sizes) for _, modality, sizes in spec.each()]
+    return f"{rows} rows, {len(spec.classes)} classes; {'; '.join(parts)}."
 
 
 def _show(console: Console, phase: "Footprint", batch_size: int) -> None:

@@ -1,7 +1,6 @@
 """The command line: `mmjax train | evaluate | predict | reproduce | schema | inspect`.
 
-`absl.flags` and `ml_collections` live here alone. An error mmjax raises on purpose is one sentence and its exit code; `--debug`
-shows the traceback.
+An error mmjax raises on purpose is one sentence and its exit code; `--debug` shows the traceback.
 """
 
 import importlib
@@ -12,10 +11,9 @@ from collections.abc import Sequence
 
 from mmjax import __version__
 from mmjax.errors import ConfigError, Interrupted, MmjaxError
-from mmjax.train.execution.compile import leave
 
 COMMANDS = {
-    "train": ("mmjax.cli.train_command", "trains and cross-validates a config; goes on with an existing work folder"),
+    "train": ("mmjax.cli.train_command", "trains and cross-validates a config; goes on with an existing workdir"),
     "evaluate": ("mmjax.cli.evaluate_command", "restores every fold and scores its held-out rows, or a labelled table"),
     "predict": ("mmjax.cli.predict_command", "one output row per input row, by the ensemble of the folds"),
     "reproduce": ("mmjax.cli.reproduce_command", "runs the rows of the paper's Table 1 or 2 and compares"),
@@ -25,7 +23,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns the exit code: 0, 2 for an error a person can mend, 75 for a run to start again."""
+    """Runs a command and returns the exit code: 0, 2 for an error a person can fix, 75 for a run to start again."""
     try:
         try:
             return _run(argv)
@@ -61,9 +59,12 @@ def _run(argv: Sequence[str] | None) -> int:
         return Interrupted.exit_code
 
 
-def entry() -> int:
+def entry(argv: Sequence[str] | None = None) -> int:
     """The console script: `main`, then out of the process even while steps are still being compiled."""
-    return leave(main())
+    code = main(argv)
+    from mmjax.train.execution.compile import leave  # noqa: PLC0415 - a command that needs no jax has not imported it
+
+    return leave(code)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from mmjax.cli.arguments import Parser, existing_file
+from mmjax.cli.arguments import Parser, existing_file, given_paths
+from mmjax.datasets import synthetic
 from mmjax.errors import ConfigError, MmjaxError
 from mmjax.io.atomic import sync_folder, write_error, write_text
 
 if TYPE_CHECKING:  # jax is imported late
-    from mmjax.config import DataSettings
     from mmjax.inference import Ensemble, Predictions
     from mmjax.schema import Schema
 
@@ -24,22 +24,22 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command.
 
     Raises:
-      MmjaxError: a wrong argument, work folder or table, or OUT cannot be written; OUT is then as it was.
+      MmjaxError: a wrong argument, workdir or table, or OUT cannot be written; OUT is then as it was.
     """
     args = _parser().parse(arguments)
-    data, out = existing_file(args.data, "table"), Path(args.out)
+    data, out, paths = existing_file(args.data, "table"), Path(args.out), given_paths(args)
     if not out.parent.is_dir():
-        raise ConfigError(f"mmjax predict: --out={out}: there is no folder {out.parent}; make it first.")
+        raise ConfigError(f"predict: --out={out}: there is no folder {out.parent}; make it first.")
     if out.is_dir():
-        raise ConfigError(f"mmjax predict: --out={out}: is a folder; name a file in it.")
+        raise ConfigError(f"predict: --out={out}: is a folder; name a file in it.")
     if out.resolve().is_relative_to(Path(args.workdir).resolve()):
-        raise ConfigError(f"mmjax predict: --out={out}: is in the work folder, whose files are training's; name another.")
-    _refuse_inputs(out, [data, Path(args.features)])
+        raise ConfigError(f"predict: --out={out}: is in the workdir, whose files are training's; name another.")
+    _refuse_inputs(out, [data, *map(Path, filter(None, paths.values()))])
     # jax is imported once the arguments are known to be right
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.inference import Ensemble, load_settings  # noqa: PLC0415
     from mmjax.io.progress import Progress  # noqa: PLC0415
-    from mmjax.new_table import open_unseen  # noqa: PLC0415
+    from mmjax.new_table import open_new_table  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     settings = load_settings(Path(args.workdir))
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     ensemble = Ensemble.load(args.workdir)
     _refuse_inputs(out, _trained_on(settings.data, ensemble.schema))
     report = DataReport()
-    dataset = open_unseen(ensemble, data, report, images=args.images, features=args.features, say=runtime.log)
+    dataset = open_new_table(ensemble, data, report, paths=paths, log=runtime.log)
     for line in report.summary_lines():
         runtime.log(line)
     ids = dataset.table.ids
@@ -69,10 +69,11 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser("predict", "Class, probabilities and attention of every row of a table, by the mean of the finished folds.")
     parser.add_argument("--workdir", required=True, help="as given to train")
-    parser.add_argument("--data", required=True, help="CSV file with the columns of the training table; no label is needed")
+    parser.add_argument(
+        "--data", required=True, help="table (CSV or Parquet) with the training table's columns; no label needed"
+    )
     parser.add_argument("--out", required=True, help="CSV file to write")
-    parser.add_argument("--images", default="", help="folder of the rows' photos; as in training if left out")
-    parser.add_argument("--features", default="", help=".npz of the rows' image vectors; as in training if left out")
+    parser.add_paths()
     return parser
 
 
@@ -86,20 +87,20 @@ def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
         for file in inputs:
             if target.exists() and file.is_file() and target.samefile(file):
                 what = "the input itself" if target is out else f"written with {target.name}, which is the input itself"
-                raise ConfigError(f"mmjax predict: --out={out}: is {what} ({file}); name another.")
+                raise ConfigError(f"predict: --out={out}: is {what} ({file}); name another.")
 
 
-def _trained_on(data: "DataSettings", schema: "Schema") -> list[Path]:
-    """Files the model was trained on, as far as they are still there; planted data can be made again."""
-    if data.name == "planted":
+def _trained_on(data: Any, schema: "Schema") -> list[Path]:
+    """Files the model was trained on, as far as they are still there; synthetic data can be made again."""
+    if data.name == synthetic.NAME:
         return []
-    from mmjax.datasets.dataset import find_files  # noqa: PLC0415
+    from mmjax.datasets.locations import find_files  # noqa: PLC0415
 
-    named = [name for name in (data.schema, data.vectors) if name]
+    named = [value for value in vars(data).values() if isinstance(value, str) and value]
+    named += [value for found in schema.inputs.values() for value in found]
     found = [folder / name for name in named for folder in (Path(), Path(data.root))]
     with suppress(MmjaxError):  # the data set has gone
-        files = find_files(data, schema, None)
-        found += [files.table, files.features]
+        found.append(find_files(data, schema).table)
     return found
 
 

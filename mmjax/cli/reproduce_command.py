@@ -5,22 +5,19 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mmjax import configs
 from mmjax.cli.arguments import Parser
-from mmjax.cli.config_flags import CONFIGS, read_config
 from mmjax.config import Settings
 from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
 from mmjax.reproduce.table_report import Report, RowReport
-
-TIMES = "times.json"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,60 +27,45 @@ def main(arguments: Sequence[str]) -> int:
       ConfigError: an argument is wrong; nothing was run.
       MmjaxError: as training.
     """
-    args, overrides = _parser().parse_with_overrides(arguments)
-    if args.root:
-        overrides = [f"--config.data.root={args.root}", *overrides]
-    configs = Path(args.configs) if args.configs else CONFIGS
-    chosen = _rows(args.table, args.rows)
-    variant = args.dataset
-    if args.table == "table2" and variant.split("+")[0] == "petfinder_features":
-        raise ConfigError("mmjax reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
-    names = {row.number: row.config_file(variant) for row in chosen}
+    parser = Parser("reproduce", "Runs the rows of the paper's Table 1 or 2 (resumable), paper vs ours, with a paired test.")
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--dataset", default="synthetic", help="variant of mmjax/configs/base.py, such as fashion+grouped")
+    parser.add_argument("--root", default="", help="folder of the data set")
+    parser.add_argument("--workdir", required=True, help="row k is trained in WORKDIR/row<k>; the report goes into WORKDIR")
+    parser.add_argument("--rows", default="", help="row numbers, such as 1,2,6; all if left out")
+    parser.add_argument("--configs", default=str(configs.FOLDER), help="folder of the config files; the package's if left out")
+    parser.epilog = "--config.key=value overrides a setting in every row."
+    args, overrides = parser.parse_with_overrides(arguments)
+    changes = ({"data.root": args.root} if args.root else {}) | configs.parse_overrides(overrides)
+    if args.table == "table2" and args.dataset.split("+")[0] == "petfinder_features":
+        raise ConfigError("reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
     # All configs are read before the first row is trained, so that a typo costs nothing.
-    settings = {n: read_config("reproduce", str(configs / name), overrides) for n, name in names.items()}
+    files = {row: row.config_file(args.dataset) for row in _rows(args.table, args.rows)}
+    rows = {row: configs.get_config(f"{args.configs}/{name}", changes) for row, name in files.items()}
     # Imported late: --help and a wrong argument answer at once.
     from mmjax.io.environment import environment  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
-    runtime.set_up(*settings.values())
+    runtime.set_up(*rows.values())
     command = shlex.join(["mmjax", "reproduce", *arguments])
-    report = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset))
-    for row in chosen:
-        runtime.log(f"{args.table} row {row.number}: configs/{names[row.number]}")
-        report.rows.append(_run(Path(args.workdir), row, names[row.number], settings[row.number], runtime.log))
-        report.write(Path(args.workdir))  # after every row: a long table shows what it has
+    report, workdir = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset)), Path(args.workdir)
+    for row, settings in rows.items():
+        runtime.log(f"{args.table} row {row.number}: configs/{files[row]}")
+        report.rows.append(_run(workdir, row, files[row], settings))
+        report.write(workdir)  # after every row: a long table shows what it has
     console = Console() if sys.stdout.isatty() else Console(width=150)  # a log file has room for whole numbers
-    head, body = report.cells()
-    console.print(_table(f"{args.table} on {args.dataset}", head, body))
-    head, body = report.pair_cells()
-    if body:
-        console.print(_table("paired differences, corrected resampled t-test", head, body))
-    runtime.log(f"Written: report.md, report.json and plot.png in {args.workdir}")
+    _print(console, f"{args.table} on {args.dataset}", *report.cells())
+    _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
+    runtime.log(f"Written: report.md, report.json and plot.png in {workdir}")
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser("reproduce", "Runs the rows of the paper's Table 1 or 2 (resumable), paper vs ours, with a paired test.")
-    parser.add_argument("table", choices=sorted(TABLES))
-    parser.add_argument("--dataset", default="planted", help="variant of configs/base.py, such as petfinder or fashion+grouped")
-    parser.add_argument("--root", default="", help="folder of the data set")
-    parser.add_argument("--workdir", required=True, help="row k is trained in WORKDIR/row<k>; the report goes into WORKDIR")
-    parser.add_argument("--rows", default="", help="row numbers, such as 1,2,6; all if left out")
-    parser.add_argument("--configs", default="", help="folder of the config files; the checkout's if left out")
-    parser.epilog = "--config.key=value overrides a setting in every row."
-    return parser
-
-
 def _rows(table: str, text: str) -> list[PaperRow]:
-    known = {row.number: row for row in TABLES[table]}
-    if not text:
-        return list(known.values())
-    chosen = []
-    for part in text.split(","):
-        if not part.strip().isdigit() or int(part) not in known:
-            raise ConfigError(f"mmjax reproduce: --rows={text}: {part!r} is not a row of {table}; use 1 to {max(known)}.")
-        chosen.append(int(part))
-    return [known[n] for n in sorted(set(chosen))]
+    known = {str(row.number): row for row in TABLES[table]}
+    chosen = {part.strip() for part in text.split(",")} if text else set(known)
+    if unknown := chosen - set(known):
+        raise ConfigError(f"reproduce: --rows={text}: {min(unknown)!r} is not a row of {table}; use 1 to {len(known)}.")
+    return [row for number, row in known.items() if number in chosen]
 
 
 def _notes(dataset: str) -> list[str]:
@@ -95,47 +77,30 @@ def _notes(dataset: str) -> list[str]:
     return notes
 
 
-def _run(workdir: Path, row: PaperRow, name: str, settings: Settings, say: Callable[[str], None]) -> RowReport:
-    from mmjax.data.splits import read_folds  # noqa: PLC0415
-    from mmjax.train import cross_validation  # noqa: PLC0415
-
-    folder = workdir / f"row{row.number}"
-    with _timed(workdir, folder, settings):
-        summary = cross_validation.cross_validate(settings, folder, say)
-    fold_file = folder / "folds.csv"
-    _, fold_N = read_folds(fold_file)
-    test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
-    return RowReport(
-        paper=row,
-        config=f"configs/{name}",
-        workdir=folder.name,
-        summary=summary,
-        seconds=_times(workdir).get(folder.name, 0.0),
-        train_rows=test_rows * (settings.cv.folds - 1),
-        test_rows=test_rows,
-        folds_digest=hashlib.sha256(fold_file.read_bytes()).hexdigest(),
-    )
-
-
-@contextmanager
-def _timed(workdir: Path, folder: Path, settings: Settings) -> Iterator[None]:
-    """Adds the block's wall time to the row's, unless the row was finished before."""
+def _run(workdir: Path, row: PaperRow, name: str, settings: Settings) -> RowReport:
+    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
     from mmjax.io.atomic import write_json  # noqa: PLC0415
+    from mmjax.train import cross_validation  # noqa: PLC0415
+    from mmjax.train.execution import runtime  # noqa: PLC0415
 
-    chosen = settings.cv.only or range(settings.cv.folds)
-    finished = all((folder / f"fold_{f}" / "done.json").exists() for f in chosen)
+    folder, seconds = workdir / f"row{row.number}", _times(workdir)
+    finished = all((folder / f"fold_{f}" / "done.json").exists() for f in settings.cv.only or range(settings.cv.folds))
     start = time.monotonic()
     try:
-        yield
+        summary = cross_validation.cross_validate(settings, folder, runtime.log)
     finally:
         if not finished:
-            times = _times(workdir)
-            times[folder.name] = times.get(folder.name, 0.0) + time.monotonic() - start
-            write_json(workdir / TIMES, times)
+            seconds[folder.name] = seconds.get(folder.name, 0.0) + time.monotonic() - start
+            write_json(workdir / "times.json", seconds)
+    _, fold_N = read_folds(folder / "folds.csv")
+    test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
+    train_rows, digest = test_rows * (settings.cv.folds - 1), hashlib.sha256((folder / "folds.csv").read_bytes()).hexdigest()
+    took = seconds.get(folder.name, 0.0)
+    return RowReport(row, f"configs/{name}", folder.name, summary, took, train_rows, test_rows, digest)
 
 
 def _times(workdir: Path) -> dict[str, float]:
-    file = workdir / TIMES
+    file = workdir / "times.json"
     try:
         seconds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         return {str(name): float(value) for name, value in seconds.items()}
@@ -143,11 +108,12 @@ def _times(workdir: Path) -> dict[str, float]:
         raise WorkdirError(f"{file}: cannot be read ({error}); delete it, the rows' times are lost then.") from error
 
 
-def _table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
+def _print(console: Console, title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
     table = Table(title=title)
     for name in head:
         words = name in ("#", "inputs", "fusion", "rows")
         table.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for line in body:
         table.add_row(*line)
-    return table
+    if body:
+        console.print(table)

@@ -25,9 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     file = existing_file(args.table, "table")
     out = Path(args.out) if args.out else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise ConfigError(f"mmjax schema: --out={out}: {'is a folder' if out.is_dir() else 'its folder is not there'}.")
+        raise ConfigError(f"schema: --out={out}: {'is a folder' if out.is_dir() else 'its folder is not there'}.")
     if out is not None and out.exists():  # it may have been edited by hand
-        raise ConfigError(f"mmjax schema: --out={out}: is there already; delete it first, or name another file.")
+        raise ConfigError(f"schema: --out={out}: is there already; delete it first, or name another file.")
     from mmjax.datasets.infer_schema import propose_schema  # noqa: PLC0415 - pandas or numpy are not needed to refuse an argument
 
     schema, reasons = propose_schema(file, label=args.label)

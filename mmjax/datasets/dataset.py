@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ from jaxtyping import Bool, Int
 
 from mmjax import registry
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, measure
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.datasets.table import LARGE, Table, read_table
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.modalities.base import Columns, Modality, Source, modalities_of
+from mmjax.modalities.base import Columns, Modality, TableContext, modalities_of
 from mmjax.schema import Schema
 
 
@@ -71,13 +71,13 @@ class NewTable:
     """A table that the model was not trained on.
 
     Attributes:
-      path: the file.
+      source: a file or a DataFrame.
       schema: the training schema, without what the table lacks.
       classes: those the model knows: another label is missing.
       present: names of the model's modalities that the table has.
     """
 
-    path: Path
+    source: Source
     schema: Schema
     classes: tuple[str, ...]
     present: tuple[str, ...] = field(default=())
@@ -114,16 +114,15 @@ def open_dataset(
       ConfigError, SchemaError, DataError: what is missing and what to do.
     """
     report = report if report is not None else DataReport(data.strict)
-    files = find_files(data, new.schema if new else schema, new.path if new else None)
+    files = find_files(data, new.schema if new else schema, new.source if new else None)
     reads_label = registry.tasks()[task]
     require_label = reads_label.needs_label if require_label is None else require_label
     if require_label and not files.schema.label and new is None:
         raise SchemaError(f'{data.schema or "the schema"}: names no label; add label = "COLUMN", the column to predict.')
-    path = str(files.table)
-    size = files.table.stat().st_size if files.table.is_file() else 0
+    path, size = measure(files.table)
     cache = cache_dir(data)
     spill = cache / "tables" if size > LARGE else None
-    source = Source(path, files.root, report, cache, spill, new is not None, log, progress)
+    source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress)
     chosen = modalities_of(files.schema, data, new.present if new else modalities)
     readers = {m.name: m.reader(source) for m in chosen}
     extra = _rows_with(data, chosen, files.schema)

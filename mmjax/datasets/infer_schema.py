@@ -4,12 +4,12 @@ import math
 import re
 from collections import Counter
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from mmjax.data.cells import MISSING
-from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import TableContext, open_source
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
@@ -22,11 +22,11 @@ _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few valu
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
 
-def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
+def propose_schema(source: TableContext, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
     """Looks at each column's values.
 
     Args:
-      path: CSV file with a header.
+      source: a CSV or Parquet file, or a DataFrame.
       label: column to predict.
 
     Returns:
@@ -36,8 +36,7 @@ def propose_schema(path: str | Path, *, label: str = "") -> tuple[Schema, list[t
       DataError: the file cannot be read, or has no rows.
       SchemaError: there is no column `label`.
     """
-    path = Path(path)
-    header, rows = open_rows(path, DataReport())
+    path, header, rows, _ = open_source(source, DataReport())
     if label and label not in header:
         raise SchemaError(f"{path}: has no column {label!r} to predict; its columns are {listed(header)}.")
     columns = list(zip(*islice(rows, MOST_ROWS), strict=True))

@@ -7,12 +7,13 @@ from typing import Any
 
 from platformdirs import user_cache_dir
 
+from mmjax.data.sources import Source
 from mmjax.datasets import synthetic
-from mmjax.errors import ConfigError, DataError
+from mmjax.errors import ConfigError, DataError, SchemaError
 from mmjax.schema import Schema
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "configs" / "schemas"
-"""Schema files that ship with the project."""
+SCHEMAS = Path(__file__).resolve().parents[1] / "configs" / "schemas"
+"""Schema files that ship with the package."""
 _SHIPPED = {"petfinder": "petfinder.toml", "fashion": "fashion.toml"}
 _TABLES = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.csv",)}
 
@@ -21,7 +22,7 @@ _TABLES = {"petfinder": ("train.csv", "train/train.csv"), "fashion": ("products.
 class Files:
     """A table's path, its schema, and the folder that other paths are relative to."""
 
-    table: Path
+    table: Source
     schema: Schema
     root: Path
 
@@ -31,7 +32,7 @@ def cache_dir(data: Any) -> Path:
     return Path(data.cache) if data.cache else Path(user_cache_dir("mmjax"))
 
 
-def find_files(data: Any, schema: Schema | None = None, table: str | Path | None = None) -> Files:
+def find_files(data: Any, schema: Schema | None = None, table: Source | None = None) -> Files:
     """Where a data set's parts lie; `schema` and `table` stand in for its own.
 
     Raises:
@@ -39,7 +40,7 @@ def find_files(data: Any, schema: Schema | None = None, table: str | Path | None
     """
     if data.name == synthetic.NAME:
         return _synthetic(data, schema, table)
-    if not data.root and not (data.name == "table" and (data.table or table)):
+    if not data.root and not (data.name == "table" and (data.table or table is not None)):
         raise ConfigError(
             f"config.data.root is empty; set it to the folder of the {data.name} data set (--config.data.root=DIR)."
         )
@@ -48,13 +49,19 @@ def find_files(data: Any, schema: Schema | None = None, table: str | Path | None
         raise DataError(f"{root}: there is no such folder (config.data.root).")
     if schema is None:
         schema = Schema.load(_schema_file(data, root))
-    path = Path(table) if table else _table(root, (data.table,) if data.table else _TABLES.get(data.name, ()))
+    path = table if table is not None else _table(root, (data.table,) if data.table else _TABLES.get(data.name, ()))
     return Files(path, schema, root)
 
 
 def _schema_file(data: Any, root: Path) -> Path:
     if data.schema:
-        return Path(data.schema) if Path(data.schema).is_file() else root / data.schema
+        found = Path(data.schema) if Path(data.schema).is_file() else root / data.schema
+        if not found.is_file():
+            raise SchemaError(
+                f"config.data.schema is {data.schema!r}: there is no such file, here or in {root}; check the path, or write one "
+                "with `mmjax schema ROWS.csv --label COLUMN --out X.toml`."
+            )
+        return found
     if data.name in _SHIPPED:
         return SCHEMAS / _SHIPPED[data.name]
     raise ConfigError("config.data.schema is empty; write one with `mmjax schema ROWS.csv --label COLUMN --out X.toml`.")
@@ -72,8 +79,8 @@ def _table(root: Path, names: Sequence[str]) -> Path:
     )
 
 
-def _synthetic(data: Any, schema: Schema | None, table: str | Path | None) -> Files:
+def _synthetic(data: Any, schema: Schema | None, table: Source | None) -> Files:
     recipe = {"rows": data.synthetic_rows, "seed": data.synthetic_seed}
     root = Path(data.root) if data.root else cache_dir(data) / synthetic.folder_name(**recipe)
     synthetic.write_synthetic(root, **recipe)
-    return Files(Path(table) if table else root / synthetic.TABLE, schema or Schema.load(root / synthetic.SCHEMA), root)
+    return Files(root / synthetic.TABLE if table is None else table, schema or Schema.load(root / synthetic.SCHEMA), root)

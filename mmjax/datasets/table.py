@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
 from mmjax.data.cells import number_categories
-from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError
 from mmjax.modalities.base import Reader
 from mmjax.schema import Schema, listed
@@ -42,7 +41,7 @@ class Table:
 
 
 def read_table(
-    path: str | Path,
+    source: Source,
     schema: Schema,
     readers: Sequence[Reader],
     *,
@@ -52,10 +51,10 @@ def read_table(
     group: str = "",
     unused: str = "name it in the schema's ignore list if that is meant",
 ) -> Table:
-    """Reads a CSV file. No row is dropped or moved, whatever is in it.
+    """Reads a table. No row is dropped or moved, whatever is in it.
 
     Args:
-      path: the file.
+      source: a CSV or Parquet file, or a DataFrame.
       schema: which column is what.
       readers: take every chunk's columns.
       report: told of every problem.
@@ -68,14 +67,13 @@ def read_table(
       DataError: no file, no rows.
       SchemaError: the header lacks a column of the schema.
     """
-    path = Path(path)
-    header, rows = open_rows(path, report)
-    schema.check(header, str(path), optional=() if require_label or not schema.label else (schema.label,))
+    path, header, rows, _ = open_source(source, report)
+    schema.check(header, path, optional=() if require_label or not schema.label else (schema.label,))
     if group and group not in header:
         raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {listed(header)}.")
     for name in schema.unused(header):
         if name and name != group:
-            report.add("column_unused", file=str(path), column=name, action=f"not read; {unused}")
+            report.add("column_unused", file=path, column=name, action=f"not read; {unused}")
     collected = _Collected(schema, group)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
@@ -108,19 +106,19 @@ class _Collected:
         if self.group:
             self.group_codes += number_categories(columns[self.group], self.groups)
 
-    def table(self, path: Path, report: DataReport) -> Table:
+    def table(self, path: str, report: DataReport) -> Table:
         if not self.ids:
             raise DataError(f"{path}: has a header but no rows.")
         self._check_ids(path, report)
         group_N = np.array(self.group_codes, np.int32) if self.group else None
-        return Table(str(path), np.array(self.ids, object), self.labels or None, group_N)
+        return Table(path, np.array(self.ids, object), self.labels or None, group_N)
 
-    def _check_ids(self, path: Path, report: DataReport) -> None:
+    def _check_ids(self, path: str, report: DataReport) -> None:
         seen: dict[str, int] = {}
         if len({"", *self.ids}) > len(self.ids):  # all differ, and none is empty
             return
         for row, name in enumerate(self.ids):
-            place = {"file": str(path), "row": row, "column": self.schema.id}
+            place = {"file": path, "row": row, "column": self.schema.id}
             if not name:
                 report.add("id_missing", **place, action="kept, without a name")
             elif seen.setdefault(name, row) != row:

@@ -26,12 +26,24 @@ from numpy.typing import NDArray
 from mmjax import registry
 from mmjax.data.data_report import DataReport
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.modalities.reading import Columns, Encoder, PathOption, Reader, Source
+from mmjax.modalities.reading import Columns, Encoder, PathOption, Reader, TableContext
 from mmjax.models.autoencoder import Target
 from mmjax.models.classifier import Tower
 from mmjax.schema import Schema, SchemaKey
 
-__all__ = ["Batch", "Columns", "Encoder", "InputSpec", "Modality", "PathOption", "Reader", "Sizes", "Source", "Target", "Tower"]
+__all__ = [
+    "Batch",
+    "Columns",
+    "Encoder",
+    "InputSpec",
+    "Modality",
+    "PathOption",
+    "Reader",
+    "Sizes",
+    "TableContext",
+    "Target",
+    "Tower",
+]
 
 Batch = dict[str, Any]
 Sizes = Mapping[str, int]
@@ -105,6 +117,7 @@ class Modality(ABC):
     path_options: ClassVar[tuple[PathOption, ...]] = ()
     nominal_sizes: ClassVar[dict[str, int]] = {}  # assumed where a data set is not at hand
     shared_parts: ClassVar[tuple[str, ...]] = ()  # arrays that no encoder touches: the same in every fold
+    learns_sizes: ClassVar[bool] = True  # False: `assumed_sizes` are what any encoder has
     convolves: ClassVar[bool] = False  # its tower's activations outgrow the caches in large batches
     scans: ClassVar[bool] = True  # False: XLA's CPU backend computes its tower twenty times slower in a loop's body
 
@@ -131,7 +144,7 @@ class Modality(ABC):
         """Columns of the table that it reads."""
         return (self.column,)
 
-    def lacking(self, header: Sequence[str], source: Source) -> str:
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Why every row of a table to predict lacks it, or ''."""
         del source
         gone = [c for c in self.reads if c not in header]
@@ -143,7 +156,7 @@ class Modality(ABC):
         return replace(schema, inputs={n: v for n, v in inputs.items() if v})
 
     @abstractmethod
-    def reader(self, source: Source) -> Reader:
+    def reader(self, source: TableContext) -> Reader:
         """Collects its columns.
 
         Raises:
@@ -214,6 +227,12 @@ class Modality(ABC):
         """About what the tower keeps of a batch for its way back, before there is anything to trace; 0: little."""
         del data, model, batch_size
         return 0
+
+    @classmethod
+    def assumed_sizes(cls, data: Any) -> dict[str, int]:
+        """Sizes where the data are not at hand, or not looked at."""
+        del data
+        return dict(cls.nominal_sizes)
 
     @classmethod
     def describe(cls, sizes: Sizes) -> str:

@@ -15,7 +15,7 @@ from mmjax.config_rules import choice, positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.errors import DataError
-from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, Source, Target, Tower
+from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.densenet import DenseNet, pixels
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey, columns_of
@@ -32,7 +32,7 @@ class Image(Modality):
         SchemaKey("image_dir", holds="value"),  # relative to the root; {table} is the table's name without its ending
     )
     path_options = (PathOption("images", "images", "folder of photos"),)
-    nominal_sizes = {"side": 512}
+    learns_sizes = False
     shared_parts = ("pixel",)
     convolves = True
     scans = False
@@ -60,20 +60,20 @@ class Image(Modality):
         """Its column, or those of its pattern."""
         return columns_of(self.column) or (self.column,)
 
-    def folder(self, source: Source) -> Path:
+    def folder(self, source: TableContext) -> Path:
         """Where photos lie."""
         if self.data.images:
             return Path(self.data.images) if Path(self.data.images).is_dir() else source.root / self.data.images
         folder = next(iter(self.schema["image_dir"]), "").replace("{table}", Path(source.path).stem)
         return source.root / folder
 
-    def lacking(self, header: Sequence[str], source: Source) -> str:
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Its columns and its folder may be absent."""
         folder = self.folder(source)
         missing = "" if folder.is_dir() else f"there is no folder {folder} of photos (name one with --images)"
         return super().lacking(header, source) or missing
 
-    def reader(self, source: Source) -> "ImageReader":
+    def reader(self, source: TableContext) -> "ImageReader":
         """Collects paths and opens the photos at the end."""
         folder = self.folder(source)
         if not folder.is_dir():
@@ -130,6 +130,11 @@ class Image(Modality):
 
         return Target(sizes["side"] ** 2 * 3, flatten)
 
+    @classmethod
+    def assumed_sizes(cls, data: Any) -> dict[str, int]:
+        """As the config says."""
+        return {"side": data.image_size}
+
     @staticmethod
     def scratch_bytes(data: Any, model: Any, batch_size: int) -> int:
         """Of each map at each place the normalised value, and of a dense layer's bottleneck and new maps (9 growth in all).
@@ -171,7 +176,7 @@ class ImageColumns(Columns):
 class ImageReader(Reader):
     """Paths as the table has them, or made from the pattern; checked where photos are opened."""
 
-    def __init__(self, column: str, folder: Path, size: int, source: Source):
+    def __init__(self, column: str, folder: Path, size: int, source: TableContext):
         self._column, self._folder, self._size, self._source = column, folder, size, source
         self._names: list[str] = []
 

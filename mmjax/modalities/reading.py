@@ -22,7 +22,7 @@ class PathOption(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class TableContext:
     """A table that is read, and what its readers need to know.
 
     Attributes:

@@ -12,7 +12,7 @@ from mmjax.config_rules import below_one, positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.errors import DataError
-from mmjax.modalities.base import Encoder, Modality, Sizes, Source, Target, Tower, id_dtype
+from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.modalities.tabular_columns import TabularColumns, TabularReader
 from mmjax.models.mlp import MLP
 from mmjax.ops.onehot import onehot_product, onehot_vector
@@ -52,12 +52,12 @@ class Tabular(Modality):
         """All its columns."""
         return self.schema["categorical"] + self.schema["continuous"]
 
-    def lacking(self, header: Sequence[str], source: Source) -> str:
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Never as a whole: the schema checks that every column is there."""
         del header, source
         return ""
 
-    def reader(self, source: Source) -> TabularReader:
+    def reader(self, source: TableContext) -> TabularReader:
         """Reads its columns."""
         return TabularReader(self.schema, source)
 
@@ -138,7 +138,7 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class TabularEncoder(Encoder):
-    """Source: SPEC "Input layer". Groups are the categorical columns, then the discretised ones.
+    """TableContext: SPEC "Input layer". Groups are the categorical columns, then the discretised ones.
 
     Attributes:
       values: the categories of each categorical column seen in training, sorted; '' is the missing value's own.

@@ -11,7 +11,7 @@ from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import MISSING, number_categories
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_numbers, hash_texts
-from mmjax.modalities.reading import Columns, Reader, Source
+from mmjax.modalities.reading import Columns, Reader, TableContext
 from mmjax.schema import Schema
 
 _MANY = 1000  # values of a categorical column from which it is reported
@@ -53,7 +53,7 @@ class TabularColumns(Columns):
 class TabularReader(Reader):
     """Columns of strings as integer and number columns; every value that cannot be read is reported."""
 
-    def __init__(self, schema: Schema, source: Source):
+    def __init__(self, schema: Schema, source: TableContext):
         self._names, self._number_names, self._source = schema["categorical"], schema["continuous"], source
         self._values: list[dict[str, int]] = [{} for _ in self._names]
         self._codes = GrowingArray(len(self._names), np.int32, source.spill)

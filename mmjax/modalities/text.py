@@ -18,7 +18,7 @@ from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
 from mmjax.errors import DataError
-from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, Source, Target, Tower, id_dtype
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey
@@ -57,7 +57,7 @@ class Text(Modality):
         embed_scale: float = 0.25  # our reading: U(-0.25, 0.25), Kim 2014's range for words without a vector
         train_embedding: bool = True  # our reading
 
-    def reader(self, source: Source) -> "TextReader":
+    def reader(self, source: TableContext) -> "TextReader":
         """Reads its column."""
         return TextReader(self.column, self.data.text_length, source)
 
@@ -122,6 +122,11 @@ class Text(Modality):
         table_VxE = np.concatenate([np.zeros((1, text.embed_dim), np.float32), drawn_VxE])
         return {"tower/embedding": table_VxE, "target/table": table_VxE}
 
+    @classmethod
+    def assumed_sizes(cls, data: Any) -> dict[str, int]:
+        """The config's length."""
+        return cls.nominal_sizes | {"tokens": data.text_length}
+
     @staticmethod
     def check_settings(settings: Any) -> None:
         """Looks at the first line of the file of word vectors."""
@@ -156,7 +161,7 @@ class TextColumns(Columns):
 class TextReader(Reader):
     """Tokenises a column once, for all folds."""
 
-    def __init__(self, column: str, length: int, source: Source):
+    def __init__(self, column: str, length: int, source: TableContext):
         self._column, self._length = column, length
         self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
 

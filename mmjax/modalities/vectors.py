@@ -14,7 +14,7 @@ from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows
 from mmjax.errors import DataError
-from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, Source, Target, Tower
+from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.mlp import MLP
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
@@ -56,18 +56,18 @@ class Vectors(Modality):
         """None: rows are found by their id."""
         return ()
 
-    def path(self, source: Source) -> Path:
+    def path(self, source: TableContext) -> Path:
         """Where the file lies."""
         alone = self.data.image_features if self.name == self.kind else ""
         return Path(alone) if alone and Path(alone).is_file() else source.root / (alone or self.column)
 
-    def lacking(self, header: Sequence[str], source: Source) -> str:
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Its file may be absent."""
         del header
         path = self.path(source)
         return "" if path.is_file() else f"there is no file {path} of vectors (name one with --features)"
 
-    def reader(self, source: Source) -> "VectorReader":
+    def reader(self, source: TableContext) -> "VectorReader":
         """Reads the file once the ids are known."""
         path = self.path(source)
         if not path.is_file():

@@ -12,7 +12,7 @@ from mmjax.errors import DataError
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired comparison of two models on the same folds.
+    """Paired comparison of two models on the same J folds.
 
     Attributes:
       difference: mean of a - b over folds.
@@ -20,8 +20,7 @@ class Comparison:
       t: statistic; infinite where every fold shows the same difference other than 0.
       df: degrees of freedom, J - 1.
       p: two-sided p-value of "no difference".
-      low: lower end of the confidence interval of the difference.
-      high: its upper end.
+      low, high: confidence interval of the difference.
       folds: J.
     """
 
@@ -66,15 +65,22 @@ def corrected_resampled_t_test(
         raise DataError(f"A paired test needs rows to train and test on; got {train_rows} and {test_rows}.")
     d, folds = a - b, len(a)
     mean, std = float(d.mean()), float(d.std(ddof=1))
-    # Equal differences leave a deviation of rounding errors, which would pass for a huge t.
-    if std <= 1e-12 * float(np.abs([a, b]).max(initial=0.0)):
-        std = 0.0
+    rounding = 1e-12 * float(np.abs([a, b]).max(initial=0.0))
+    std = 0.0 if std <= rounding else std  # equal differences leave a deviation of rounding errors: a huge t
     error = math.sqrt(1 / folds + test_rows / train_rows) * std
     if error > 0:
         t = mean / error
         p = 2 * float(stats.t.sf(abs(t), folds - 1))
     else:
-        same = abs(mean) <= 1e-12 * float(np.abs([a, b]).max(initial=0.0))
-        t, p = (0.0, 1.0) if same else (math.copysign(math.inf, mean), 0.0)
+        t, p = (0.0, 1.0) if abs(mean) <= rounding else (math.copysign(math.inf, mean), 0.0)
     reach = float(stats.t.ppf(0.5 + confidence / 2, folds - 1)) * error
     return Comparison(mean, std, t, folds - 1, p, mean - reach, mean + reach, folds)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979): sorted, times n, n - 1, ..., never falling, 1 at most."""
+    out, floor = [0.0] * len(p_values), 0.0
+    for place, i in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        floor = max(floor, min(1.0, (len(p_values) - place) * p_values[i]))
+        out[i] = floor
+    return out

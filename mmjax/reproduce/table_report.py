@@ -1,6 +1,6 @@
-"""What `mmjax reproduce` leaves: paper beside ours, paired differences between rows, as Markdown, JSON and a plot.
+"""What `mmjax reproduce` leaves: the paper's numbers and ours, paired differences between rows; Markdown, JSON and a plot.
 
-Numbers are kept as the work folders have them (accuracy as a fraction); people read percent.
+Numbers are kept as the workdirs have them (accuracy as a fraction); people read per cent.
 """
 
 import itertools
@@ -14,11 +14,16 @@ import numpy as np
 
 from mmjax.io.atomic import write_json, write_text
 from mmjax.reproduce.paper import METRIC, PaperRow
-from mmjax.reproduce.plot import plot_rows
-from mmjax.reproduce.statistics import corrected_resampled_t_test
+from mmjax.reproduce.plot import PlotRow, plot_rows
+from mmjax.reproduce.statistics import corrected_resampled_t_test, holm
 from mmjax.tasks.metrics import show
 
 TITLES = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss", "mse_image": "image MSE"}
+_NAMES = {"table1": "Table 1", "table2": "Table 2"}
+_TEST = (
+    "Corrected resampled t-test (Nadeau and Bengio 2003): the variance of the folds' differences times 1/folds + test rows / "
+    "training rows, since folds share training rows; two-sided. The last column is Holm's correction over all pairs shown."
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class RowReport:
     Attributes:
       paper: what the paper printed.
       config: config file and variant.
-      workdir: its work folder.
-      summary: the work folder's summary.json.
+      workdir: name of its folder.
+      summary: the workdir's summary.json.
       seconds: wall time of the commands that trained it, up to their last orderly end.
       train_rows: mean number of rows the folds were trained on (inner validation rows included).
       test_rows: mean number of rows the folds held out.
@@ -52,6 +57,22 @@ class RowReport:
     def ours(self, metric: str) -> tuple[float, float]:
         """Mean and standard deviation over folds."""
         return self.summary["mean"][metric], self.summary["std"][metric]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What report.json holds of the row."""
+        printed = {k: v for k, v in asdict(self.paper).items() if k not in ("value", "std")}
+        ours = {k: self.summary[k] for k in ("mean", "std", "by_fold", "folds_finished", "folds", "rows")}
+        return {
+            **printed,
+            "paper": {"mean": self.paper.value, "std": self.paper.std},
+            "config": self.config,
+            "workdir": self.workdir,
+            "ours": ours,
+            "ceiling": self.summary.get("ceiling"),
+            "seconds": round(self.seconds, 1),
+            "train_rows": self.train_rows,
+            "test_rows": self.test_rows,
+        }
 
 
 @dataclass
@@ -86,49 +107,8 @@ class Report:
 
     @property
     def same_data(self) -> bool:
-        """Whether the paper's numbers are of this data set (PetFinder); else they stand beside ours for the pattern alone."""
+        """Whether the paper's numbers are of this data set (PetFinder); else only the order of the rows compares."""
         return self.dataset.split("+")[0].startswith("petfinder")
-
-    def to_dict(self) -> dict[str, Any]:
-        """What report.json holds."""
-        rows = [
-            {
-                **asdict(row.paper),
-                "paper": {"mean": row.paper.value, "std": row.paper.std},
-                "config": row.config,
-                "workdir": row.workdir,
-                "ours": {k: row.summary[k] for k in ("mean", "std", "by_fold", "folds_finished", "folds", "rows")},
-                "ceiling": row.summary.get("ceiling"),
-                "seconds": round(row.seconds, 1),
-                "train_rows": row.train_rows,
-                "test_rows": row.test_rows,
-            }
-            for row in self.rows
-        ]
-        for row in rows:
-            del row["value"], row["std"]
-        head = {"table": self.table, "dataset": self.dataset, "metric": self.metric, "command": self.command}
-        pairs = [p for metric in self.metrics for p in paired_differences(self.rows, metric)]
-        return {**head, "rows": rows, "pairs": pairs, "notes": self.notes, "environment": self.environment}
-
-    def markdown(self) -> str:
-        """What report.md holds."""
-        name = {"table1": "Table 1", "table2": "Table 2"}[self.table]
-        lines = [f"# {name} on {self.dataset}", "", f"`{self.command}`", ""]
-        where = "" if self.same_data else " (PetFinder: another data set, so compare the order of the rows, not the numbers)"
-        folds = self.rows[0].summary["folds_finished"]
-        lines += [
-            f"Mean ± standard deviation over {folds} folds, held-out rows. Paper: five folds{where}.",
-            "",
-            *_markdown_table(*self.cells()),
-            "",
-            *(f"- {note}" for note in self.notes),
-            "",
-            *self._pair_lines(),
-            "![ours and the paper](plot.png)",
-            "",
-        ]
-        return "\n".join(lines)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and body of the table people read, on the terminal and in Markdown."""
@@ -137,8 +117,8 @@ class Report:
         head += ["best possible %"] * ceilings + ["time"]
         body = []
         for row in self.rows:
-            line = [str(row.paper.number), row.paper.inputs, row.paper.fusion]
-            line.append(_number(self.metric, row.paper.value, row.paper.std))
+            paper = row.paper
+            line = [str(paper.number), paper.inputs, paper.fusion, _number(self.metric, paper.value, paper.std)]
             line += [_number(m, *row.ours(m)) for m in self.metrics]
             line += [show("accuracy", row.summary["ceiling"]) if "ceiling" in row.summary else "-"] * ceilings
             body.append([*line, duration(row.seconds)])
@@ -147,18 +127,15 @@ class Report:
     def pair_cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and body of the paired differences in the paper's metric."""
         scale, digits, unit = (100, 2, "points") if self.metric == "accuracy" else (1, 5, "MSE")
-        body = [
-            [
-                f"#{p['b']} - #{p['a']}",
-                f"{scale * p['difference']:+.{digits}f}",
-                "-" if p["low"] is None else f"{scale * p['low']:+.{digits}f} to {scale * p['high']:+.{digits}f}",
-                "-" if p["t"] is None else f"{p['t']:.2f}",
-                _chance(p["p"]),
-                _chance(p["p_holm"]),
-            ]
-            for p in paired_differences(self.rows, self.metric)
-        ]
-        return ["rows", f"difference ({unit})", "95% interval", "t", "p", "p, Holm"], body
+
+        def line(p: dict[str, Any]) -> list[str]:
+            interval = "-" if p["low"] is None else f"{scale * p['low']:+.{digits}f} to {scale * p['high']:+.{digits}f}"
+            t = "-" if p["t"] is None else f"{p['t']:.2f}"
+            difference = f"{scale * p['difference']:+.{digits}f}"
+            return [f"#{p['b']} - #{p['a']}", difference, interval, t, _chance(p["p"]), _chance(p["p_holm"])]
+
+        head = ["rows", f"difference ({unit})", "95% interval", "t", "p", "p, Holm"]
+        return head, [line(p) for p in paired_differences(self.rows, self.metric)]
 
     def write(self, folder: Path) -> None:
         """Writes report.json, plot.png and report.md, each whole or not at all.
@@ -166,24 +143,36 @@ class Report:
         Raises:
           WorkdirError: the folder cannot be written.
         """
-        write_json(folder / "report.json", self.to_dict())
-        plot_rows(self, folder / "plot.png")
-        write_text(folder / "report.md", self.markdown())
+        head = {"table": self.table, "dataset": self.dataset, "metric": self.metric, "command": self.command}
+        pairs = [p for metric in self.metrics for p in paired_differences(self.rows, metric)]
+        tail = {"pairs": pairs, "notes": self.notes, "environment": self.environment}
+        write_json(folder / "report.json", {**head, "rows": [row.to_dict() for row in self.rows], **tail})
+        self._plot(folder / "plot.png")
+        write_text(folder / "report.md", self._markdown())
 
-    def _pair_lines(self) -> list[str]:
+    def _plot(self, path: Path) -> None:
+        accuracy = self.metric == "accuracy"
+        rows = []
+        for row in self.rows:
+            fused = f", {row.paper.fusion}" if row.paper.fusion in ("concatenate", "attention") else ""
+            label, best = f"#{row.paper.number}  {row.paper.inputs}{fused}", row.summary.get("ceiling") if accuracy else None
+            rows.append(PlotRow(label, row.ours(self.metric), (row.paper.value, row.paper.std), best))
+        folds = self.rows[0].summary["folds_finished"]
+        title = f"{_NAMES[self.table]} on {self.dataset}: mean ± standard deviation over {folds} folds"
+        titles = [] if self.same_data else [f"ours on {self.dataset}", "paper, on PetFinder"]
+        unit, scale = ("accuracy, %", 100.0) if accuracy else ("mean squared error on [0, 1] pixels", 1.0)
+        plot_rows(rows, path, title=title, titles=titles, unit=unit, scale=scale)
+
+    def _markdown(self) -> str:
+        where = "" if self.same_data else " (PetFinder: another data set, so compare the order of the rows, not the numbers)"
+        folds = self.rows[0].summary["folds_finished"]
+        lines = [f"# {_NAMES[self.table]} on {self.dataset}", "", f"`{self.command}`", ""]
+        lines += [f"Mean ± standard deviation over {folds} folds, held-out rows. Paper: five folds{where}.", ""]
+        lines += [*_markdown_table(*self.cells()), "", *(f"- {note}" for note in self.notes), ""]
         head, body = self.pair_cells()
-        if not body:
-            return []
-        return [
-            "## Paired differences, fold by fold",
-            "",
-            "Corrected resampled t-test (Nadeau and Bengio 2003): the variance of the folds' differences times "
-            "1/folds + test rows / training rows, since folds share training rows; two-sided. The last column is Holm's "
-            "correction over all pairs shown.",
-            "",
-            *_markdown_table(head, body),
-            "",
-        ]
+        if body:
+            lines += ["## Paired differences, fold by fold", "", _TEST, "", *_markdown_table(head, body), ""]
+        return "\n".join([*lines, "![ours and the paper](plot.png)", ""])
 
 
 def paired_differences(rows: Sequence[RowReport], metric: str) -> list[dict[str, Any]]:
@@ -194,37 +183,31 @@ def paired_differences(rows: Sequence[RowReport], metric: str) -> list[dict[str,
       (Holm 1979, over these pairs). With fewer than two folds all but the difference are None; t is None where it is infinite.
       Pairs whose folds hold different rows are left out.
     """
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for a, b in itertools.combinations(rows, 2):
-        if a.folds_digest != b.folds_digest:
+        of_a, of_b = a.values(metric), b.values(metric)
+        shared = [f for f in of_a if f in of_b]
+        if a.folds_digest != b.folds_digest or not shared:
             continue
-        ours, theirs = a.values(metric), b.values(metric)
-        shared = [f for f in ours if f in theirs]
-        if not shared:
-            continue
-        scores = [theirs[f] for f in shared], [ours[f] for f in shared]
+        scores = [of_b[f] for f in shared], [of_a[f] for f in shared]
         pair = {"a": a.paper.number, "b": b.paper.number, "metric": metric, "folds": len(shared)}
-        pair |= {"difference": float(np.subtract(*scores).mean()), "low": None, "high": None, "t": None, "p": None}
+        pair |= {"difference": float(np.subtract(*scores).mean())}
+        pair |= dict.fromkeys(("low", "high", "t", "p", "p_holm"))
         if len(shared) > 1:
             test = corrected_resampled_t_test(*scores, test_rows=a.test_rows, train_rows=a.train_rows)
             pair |= {"low": test.low, "high": test.high, "t": test.t if math.isfinite(test.t) else None, "p": test.p}
         pairs.append(pair)
     tested = [p for p in pairs if p["p"] is not None]
-    for pair in pairs:
-        pair["p_holm"] = None
-    floor = 0.0
-    for place, pair in enumerate(sorted(tested, key=lambda p: p["p"])):
-        floor = max(floor, min(1.0, (len(tested) - place) * pair["p"]))
-        pair["p_holm"] = floor
+    for pair, corrected in zip(tested, holm([p["p"] for p in tested]), strict=True):
+        pair["p_holm"] = corrected
     return pairs
 
 
 def duration(seconds: float) -> str:
     """As people say it: 48 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 

@@ -7,7 +7,7 @@ Expected (PetFinder, five folds): accuracy 37.152 ± 0.2 % in the paper. Ours, a
 
 from ml_collections import ConfigDict
 
-from configs.base import base
+from mmjax.configs.base import base
 
 
 def get_config(arg: str = "") -> ConfigDict:

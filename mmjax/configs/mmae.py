@@ -10,21 +10,22 @@ Expected (PetFinder, 512 x 512): MSE 0.03786, 0.03557, 0.03468 in the paper. Our
 
 from ml_collections import ConfigDict
 
-from configs.base import VARIANTS, base
-from mmjax import registry
+from mmjax.configs.base import VARIANTS, base
 from mmjax.errors import ConfigError
+
+INPUTS = ("tabular", "text", "image")
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Table 2; `arg` is `modalities[,data set]` or `data set`."""
     inputs, _, variant = ("", "", arg) if arg.partition("+")[0] in VARIANTS else arg.partition(",")
-    names = tuple(inputs.split("+")) if inputs else ("tabular", "text", "image")
-    if unknown := [n for n in names if n not in registry.modalities()]:
+    names = tuple(inputs.split("+")) if inputs else INPUTS
+    if unknown := [n for n in names if n not in INPUTS]:
         raise ConfigError(
             f"{unknown[0]!r} is neither a modality nor a data set of configs/mmae.py; use image, image+tabular or "
             f"image+tabular+text, then a comma and one of {', '.join(VARIANTS)}."
         )
-    modalities = tuple(m for m in registry.modalities() if m in names)
+    modalities = tuple(m for m in INPUTS if m in names)
     config = base(variant, modalities=modalities, autoencoder={"kind": "mmae"})
     config.task = "autoencoder"
     config.data.rows_with = "image"  # our reading: rows without a photo have no photo to reconstruct

@@ -1,7 +1,8 @@
 """What the rows of the paper's tables share, and the variants every config file offers after a colon.
 
-`petfinder` (the paper's sizes), `petfinder_features` (ready-made image vectors as the visual modality, 50-number GloVe words),
-`fashion`, `table` (your own CSV and schema) and `synthetic` (default). A `+` adds options: `:petfinder+grouped`.
+`synthetic` (default: rows that the package draws), `petfinder` (the paper's sizes), `petfinder_features` (ready-made image
+vectors as the visual modality, 50-number GloVe words), `fashion`, and `table` (your own table and schema). A `+` adds options:
+`:petfinder+grouped`.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ VARIANTS = ("synthetic", "petfinder", "petfinder_features", "fashion", "table")
 
 
 def base(variant: str, **model: Any) -> Any:
-    """The paper's protocol (mmjax/settings.py says which values are the paper's) for a row's model on a data set.
+    """The paper's protocol (mmjax/config.py says which values are the paper's) for a row's model on a data set.
 
     Args:
       variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: synthetic.
@@ -36,9 +37,13 @@ def base(variant: str, **model: Any) -> Any:
         config.cv.group = "schema"
     for key, value in model.items():
         _set(config.model, key, value)
-    {"synthetic": _synthetic, "petfinder": _petfinder, "petfinder_features": _features, "fashion": _fashion}.get(name, _own)(
-        config
-    )
+    {
+        "synthetic": _synthetic,
+        "petfinder": _petfinder,
+        "petfinder_features": _features,
+        "fashion": _fashion,
+        "table": _table,
+    }[name](config)
     return config
 
 
@@ -65,7 +70,7 @@ def _synthetic(config: Any) -> None:
     config.train.autoencoder_max_epochs = 8
 
 
-def _own(config: Any) -> None:
+def _table(config: Any) -> None:
     """Your own table: the paper's sizes, photos at 128 x 128."""
     config.data.image_size = 128
 

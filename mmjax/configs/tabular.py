@@ -7,7 +7,7 @@ Expected (PetFinder, five folds): accuracy 36.729 ± 0.61 % in the paper. Ours, 
 
 from ml_collections import ConfigDict
 
-from configs.base import base
+from mmjax.configs.base import base
 
 
 def get_config(arg: str = "") -> ConfigDict:

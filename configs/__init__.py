@@ -1,1 +1,0 @@
-"""One file a row of the paper's tables; base.py holds what they share."""

@@ -1,0 +1,105 @@
+"""A table from a DataFrame, a CSV or a Parquet file, the same way in: a header, and rows of strings, a chunk at a time.
+
+A cell is what `DataFrame.to_csv(index=False)` writes of it, so that categories, missing values, ids and order do not depend on
+where a table comes from: 3.0 is '3.0', True 'True', a missing value of any kind ''.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from mmjax.data.csv_rows import open_rows
+from mmjax.data.data_report import DataReport
+from mmjax.errors import ConfigError, DataError
+
+Source = str | Path | pd.DataFrame
+"""A table, or where it lies."""
+
+FRAME = "the DataFrame"
+"""How messages name a table that is no file."""
+_CHUNK = 20_000
+
+
+class OpenSource(NamedTuple):
+    """An opened table.
+
+    Attributes:
+      name: for messages.
+      header: names of the columns.
+      rows: each as long as the header.
+      size: bytes, in memory or on the disk.
+    """
+
+    name: str
+    header: list[str]
+    rows: Iterator[list[str]]
+    size: int
+
+
+def open_source(source: Source, report: DataReport) -> OpenSource:
+    """Opens a table; a file is Parquet if it begins as one.
+
+    Raises:
+      DataError: no such file, or it cannot be read as a table.
+      ConfigError: a Parquet file, and pyarrow is not installed.
+    """
+    if isinstance(source, pd.DataFrame):
+        header = [str(name).strip() for name in source.columns]
+        if not header:
+            raise DataError(f"{FRAME} has no columns.")
+        size = int(source.memory_usage(index=False).sum())
+        return OpenSource(FRAME, header, _frame_rows([source]), size)
+    path = Path(source)
+    if _is_parquet(path):
+        return _open_parquet(path)
+    header, rows = open_rows(path, report)
+    return OpenSource(str(path), header, rows, path.stat().st_size)
+
+
+def _frame_rows(frames: Iterable[pd.DataFrame]) -> Iterator[list[str]]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    for frame in frames:
+        for start in range(0, len(frame), _CHUNK):
+            text = frame.iloc[start : start + _CHUNK].to_csv(index=False, header=False, lineterminator="\n")
+            yield from csv.reader(io.StringIO(text, newline=""))
+
+
+def measure(source: Source) -> tuple[str, int]:
+    """A table's name for messages and its bytes, in memory or on the disk; 0 where there is no such file."""
+    if isinstance(source, pd.DataFrame):
+        return FRAME, int(source.memory_usage(index=False).sum())
+    path = Path(source)
+    return str(path), path.stat().st_size if path.is_file() else 0
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:  # open_rows says it
+        return False
+
+
+def _open_parquet(path: Path) -> OpenSource:
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(f"{path}: Parquet needs pyarrow: pip install 'mmjax[parquet]', or save the table as CSV.") from error
+    try:
+        file = parquet.ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not a Parquet file mmjax can read: {error}.") from error
+    header = [str(name).strip() for name in file.schema_arrow.empty_table().to_pandas().columns]  # without pandas' index
+
+    def rows() -> Iterator[list[str]]:
+        try:  # whole numbers stay so where some are missing
+            yield from _frame_rows(batch.to_pandas(integer_object_nulls=True) for batch in file.iter_batches(_CHUNK))
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{path}: is not a Parquet file mmjax can read: {error}.") from error
+
+    return OpenSource(str(path), header, rows(), path.stat().st_size)

@@ -1,12 +1,11 @@
 """A modality of one's own in one file: a column of numbers over time, such as "0.1 0.4 -0.2 ...", as long in every row.
 
-import examples.time_series                       # registers it
-schema: series = "ecg"                            # one column, or a list of them
-config: model.modalities = ("tabular", "series"), data.series_length = 64, model.series.maps = 16
+Import this file before training. Schema: series = "ecg" (or a list of columns). Config: model.modalities = ("tabular", "series"),
+data.series_length = 64, model.series.maps = 16.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,31 +21,26 @@ from mmjax.schema import SchemaKey
 
 @mmjax.register_modality("series")
 class Series(Modality):
-    """One column; a row whose cell is not `series_length` numbers lacks it, and is reported."""
+    """One column; a row whose cell is not `series_length` finite numbers lacks it, and is reported."""
 
     schema_keys = (SchemaKey("series"),)
-    nominal_sizes = {"length": 64}
 
     @dataclass(frozen=True)
     class DataSettings:
-        """Joins `config.data`."""
-
         series_length: int = positive(64)
 
     @dataclass(frozen=True)
     class ModelSettings:
-        """`config.model.series`."""
-
         maps: int = positive(16)
-        span: int = positive(5)  # points a filter sees
 
     def reader(self, source: TableContext) -> "SeriesReader":
         return SeriesReader(self.column, self.data.series_length, source)
 
     def fit(self, columns: "SeriesColumns", rows: np.ndarray) -> "SeriesEncoder":
         known_nxL = columns.value_NxL[rows][columns.present[rows]]
-        mean, std = (float(f(known_nxL)) if known_nxL.size else d for f, d in ((np.mean, 0.0), (np.std, 1.0)))
-        return SeriesEncoder(columns.value_NxL.shape[1], mean, std or 1.0)
+        if not known_nxL.size:
+            return SeriesEncoder(columns.value_NxL.shape[1], 0.0, 1.0)
+        return SeriesEncoder(known_nxL.shape[1], float(known_nxL.mean()), float(known_nxL.std()) or 1.0)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "SeriesEncoder":
@@ -58,8 +52,7 @@ class Series(Modality):
 
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
-        module = SeriesTower(model.series.maps, model.series.span, model.width, dtype, parent=None)
-        return Tower(module, lambda inputs, _: (inputs["value"], {}))
+        return Tower(SeriesTower(model.series.maps, model.width, dtype, parent=None), lambda inputs, _: (inputs["value"], {}))
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
@@ -70,20 +63,22 @@ class SeriesTower(nn.Module):
     """A 1-D convolution, its maximum and mean over time, one dense layer."""
 
     maps: int
-    span: int
     width: int
     dtype: Any
 
     @nn.compact
     def __call__(self, value_BxL: Any, *, train: bool) -> Any:
-        x_BxLxF = nn.relu(nn.Conv(self.maps, (self.span,), dtype=self.dtype)(value_BxL.astype(self.dtype)[..., None]))
-        h = jnp.concatenate([x_BxLxF.max(axis=1), x_BxLxF.mean(axis=1)], axis=-1)
-        return nn.relu(nn.Dense(self.width, dtype=self.dtype)(h))
+        x_BxLxF = nn.relu(nn.Conv(self.maps, (5,), dtype=self.dtype)(value_BxL.astype(self.dtype)[..., None]))
+        h_Bx2F = jnp.concatenate([x_BxLxF.max(axis=1), x_BxLxF.mean(axis=1)], axis=-1)
+        return nn.relu(nn.Dense(self.width, dtype=self.dtype)(h_Bx2F))
 
 
+@dataclass
 class SeriesReader(Reader):
-    def __init__(self, column: str, length: int, source: TableContext):
-        self.column, self.length, self.source, self.values = column, length, source, []
+    column: str
+    length: int
+    source: TableContext
+    values: list[np.ndarray] = field(default_factory=list)
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         self.values += [self.parse(cell, first + i) for i, cell in enumerate(columns[self.column])]
@@ -128,8 +123,6 @@ class SeriesEncoder(Encoder):
         return {"length": self.length}
 
     def transform(self, columns: SeriesColumns | None, rows: int, allocate: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        if columns is None:
-            return {"value": np.zeros((rows, self.length), np.float32)}, np.zeros(rows, bool)
         out_NxL = allocate((rows, self.length), np.float32)
-        out_NxL[:] = np.nan_to_num((columns.value_NxL - self.mean) / self.std)
-        return {"value": out_NxL}, columns.present
+        out_NxL[:] = 0 if columns is None else np.nan_to_num((columns.value_NxL - self.mean) / self.std)
+        return {"value": out_NxL}, np.zeros(rows, bool) if columns is None else columns.present

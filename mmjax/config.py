@@ -114,9 +114,9 @@ class Settings:
     """Everything that decides a run's numbers, plus `task`: a name of mmjax/tasks/."""
 
     task: str = "classifier"
-    data: Any = field(default_factory=lambda: data_settings())
+    data: Any = field(default_factory=lambda: data_settings())  # noqa: PLW0108 - defined below
     cv: CvSettings = field(default_factory=CvSettings)
-    model: Any = field(default_factory=lambda: model_settings())
+    model: Any = field(default_factory=lambda: model_settings())  # noqa: PLW0108 - defined below
     optim: OptimSettings = field(default_factory=OptimSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
@@ -153,7 +153,7 @@ def model_settings(**values: Any) -> Any:
 
 @functools.cache
 def _data_class(*kinds: type) -> type:
-    bases = tuple(kind.DataSettings for kind in reversed(kinds)) + (DataSettings,)  # type: ignore[attr-defined]
+    bases = (*(kind.DataSettings for kind in reversed(kinds)), DataSettings)  # type: ignore[attr-defined]
     return dataclasses.make_dataclass("DataSettings", [], bases=bases, frozen=True)
 
 

@@ -28,8 +28,8 @@ def open_new_table(
 ) -> Dataset:
     """Reads `table` with the ensemble's schema and classes.
 
-    A modality whose column, folder or file is not there is absent in every row, and reported; the tabular columns and the id must
-    be there.
+    A modality whose column, folder or file is not there is absent in every row, and reported; the tabular columns and the id
+    must be there.
 
     Args:
       ensemble: whose schema, classes and modalities count.

@@ -20,7 +20,7 @@ _loaded = False
 
 
 def register_modality(kind: str) -> Callable[[type], type]:
-    """Class decorator: `kind` is what `config.model.modalities` calls the modality (mmjax/modalities/base.py has the protocol)."""
+    """Class decorator: `kind` is what `config.model.modalities` calls it (mmjax/modalities/base.py has the protocol)."""
     return _register(_modalities, "kind", kind)
 
 

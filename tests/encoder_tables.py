@@ -7,7 +7,7 @@ from mmjax.modalities.text import TextColumns
 
 
 def make_tabular(categorical=(), continuous=(), names=None, reverse=False) -> TabularColumns:
-    """N rows of columns of strings and columns of numbers; `reverse` lists categories in another order, as another file would."""
+    """N rows of columns of strings and of numbers; `reverse` lists categories in another order, as another file would."""
     rows = len([*categorical, *continuous][0])
     lists = [tuple(sorted(set(column), reverse=reverse)) for column in categorical]
     codes = [[values.index(v) for v in column] for values, column in zip(lists, categorical, strict=True)]

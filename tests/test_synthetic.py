@@ -11,8 +11,7 @@ from PIL import Image
 from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
-from mmjax.datasets import synthetic
-from mmjax.datasets import synthetic_media as synthetic_media
+from mmjax.datasets import synthetic, synthetic_media
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import DataError

@@ -58,8 +58,8 @@ def _schema_file(data: Any, root: Path) -> Path:
         found = Path(data.schema) if Path(data.schema).is_file() else root / data.schema
         if not found.is_file():
             raise SchemaError(
-                f"config.data.schema is {data.schema!r}: there is no such file, here or in {root}; check the path, or write one "
-                "with `mmjax schema ROWS.csv --label COLUMN --out X.toml`."
+                f"config.data.schema is {data.schema!r}: there is no such file, here or in {root}; check the path, or write "
+                "one with `mmjax schema ROWS.csv --label COLUMN --out X.toml`."
             )
         return found
     if data.name in _SHIPPED:

@@ -1,7 +1,7 @@
 """The embedded data set: parcels whose route hides in a table, a note and a photo, with every best accuracy known.
 
-Each part m (table, note, photo) carries a latent z_m in {0..5} that names one of the six pairs of the four classes. The class y is uniform, and
-given y the latents are independent, z_m naming a pair that holds y with odds exp(kappa_m):
+Each part m (table, note, photo) carries a latent z_m in {0..5} that names one of the six pairs of the four classes. The class y
+is uniform, and given y the latents are independent, z_m naming a pair that holds y with odds exp(kappa_m):
 
   p(z_m | y) = exp(kappa_m s[z_m, y]) / sum_z exp(kappa_m s[z, y]),   s[z, y] = 1 if y is in pair z, else 0.
 

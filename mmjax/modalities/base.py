@@ -11,8 +11,8 @@ A batch is a dict of arrays. B rows, M modalities, K classes:
 | `weight`        | float32 | B     | 1 counts, 0 is padding of the last batch                                      |
 | `codes`         | float32 | B x Mk | h_mm of a frozen autoencoder, where one was trained first                     |
 
-Its way: `Reader.take` chunk by chunk -> `Columns` of all rows -> `Modality.fit` on a fold's training rows -> `Encoder.transform` ->
-arrays of all rows -> a batch cut from them -> `Modality.tower` and `Modality.target`.
+Its way: `Reader.take` chunk by chunk -> `Columns` of all rows -> `Modality.fit` on a fold's training rows ->
+`Encoder.transform` -> arrays of all rows -> a batch cut from them -> `Modality.tower` and `Modality.target`.
 """
 
 from abc import ABC, abstractmethod
@@ -100,8 +100,8 @@ def modality_class(kind: str) -> type["Modality"]:
 class Modality(ABC):
     """A modality of a table: one column, or the columns that belong together.
 
-    A class registers itself (`@register_modality("audio")`); the class holds what needs sizes and settings alone, an object also
-    knows which columns of which schema it reads.
+    A class registers itself (`@register_modality("audio")`); it holds what needs sizes and settings alone, and an object of it
+    also knows which columns of which schema it reads.
 
     Attributes:
       name: the kind; or the column, where the schema names several of the kind.
@@ -221,6 +221,7 @@ class Modality(ABC):
         Raises:
           MmjaxError: a file that settings name cannot be used.
         """
+        del settings
 
     @staticmethod
     def scratch_bytes(data: Any, model: Any, batch_size: int) -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, UInt64
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.densenet import DenseNet, pixels
+from mmjax.ops import on_cpu
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey, columns_of
 
@@ -111,7 +111,7 @@ class Image(Modality):
             compression=image.compression,
             stem=image.stem,
             width=model.width,
-            fast={"on": True, "off": False, "auto": jax.default_backend() == "cpu"}[image.fast],
+            fast={"on": True, "off": False, "auto": on_cpu()}[image.fast],
             dtype=dtype,
             axis_name=axis_name,
             momentum=image.momentum,

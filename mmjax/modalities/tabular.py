@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,7 +26,7 @@ class Tabular(Modality):
 
     in_paper = True
     schema_keys = (SchemaKey("categorical", listed=True), SchemaKey("continuous", listed=True))
-    nominal_sizes = {"onehot": 378, "groups": 15, "numbers": 4}  # PetFinder's whole table
+    nominal_sizes: ClassVar[dict[str, int]] = {"onehot": 378, "groups": 15, "numbers": 4}  # PetFinder's whole table
 
     @dataclass(frozen=True)
     class DataSettings:
@@ -217,8 +217,8 @@ class TabularEncoder(Encoder):
         assert columns is not None  # the schema checks that they are there
         if (len(columns.categories), columns.number_NxS.shape[1]) != (len(self.values), len(self.numbers_of)):
             raise DataError(
-                f"{columns.path}: has {len(columns.categories)} categorical and {columns.number_NxS.shape[1]} continuous columns, "
-                f"but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
+                f"{columns.path}: has {len(columns.categories)} categorical and {columns.number_NxS.shape[1]} continuous "
+                f"columns, but training had {len(self.values)} and {len(self.numbers_of)}; use the training schema."
             )
         id_NxC = allocate((rows, self.groups), id_dtype(self.onehot))
         number_NxS = allocate((rows, self.numbers), np.float32)

@@ -1,11 +1,11 @@
-"""A text column: words numbered as the table is read, a vocabulary a fold, TextCNN, and word vectors as the autoencoder's target."""
+"""A text column: words numbered as it is read, a vocabulary a fold, TextCNN; the autoencoder reconstructs word vectors."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ class Text(Modality):
 
     in_paper = True
     schema_keys = (SchemaKey("text"),)
-    nominal_sizes = {"tokens": 100, "vocabulary": 20002}
+    nominal_sizes: ClassVar[dict[str, int]] = {"tokens": 100, "vocabulary": 20002}
     convolves = True
 
     @dataclass(frozen=True)
@@ -257,7 +257,8 @@ class TextEncoder(Encoder):
             return {"word": np.broadcast_to(zero, (rows, self.tokens))}, np.zeros(rows, bool)
         if columns.word_NxT.shape[1] != self.tokens:
             raise DataError(
-                f"{columns.name}: was cut to {columns.word_NxT.shape[1]} tokens a row, training to {self.tokens}; use its text_length."
+                f"{columns.name}: was cut to {columns.word_NxT.shape[1]} tokens a row, training to {self.tokens}; use its "
+                "text_length."
             )
         ids = {word: i for i, word in enumerate(self.words, _FIRST)}
         lookup_V = np.array([ids.get(word, UNKNOWN) for word in columns.words] or [PADDING], id_dtype(self.vocabulary))

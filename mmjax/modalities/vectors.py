@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt64
@@ -30,7 +30,7 @@ class Vectors(Modality):
     aliases = ("image_features",)
     schema_keys = (SchemaKey("vectors", holds="value", aliases=("image_features",)),)
     path_options = (PathOption("features", "image_features", "file (.npz) of vectors"),)
-    nominal_sizes = {"features": 255}  # Kaggle's image metadata of PetFinder
+    nominal_sizes: ClassVar[dict[str, int]] = {"features": 255}  # Kaggle's image metadata of PetFinder
 
     @dataclass(frozen=True)
     class DataSettings:

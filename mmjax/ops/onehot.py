@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mmjax.ops import on_cpu
 from mmjax.ops.cpu.lookup import look_up
 
 DotGeneral = Callable[..., Array]
@@ -33,7 +34,7 @@ def onehot_product(number_BxS: Float[Array, "B S"], id_BxC: Int[Array, "B C"], o
     On a CPU the kernel's rows of the ones are looked up and summed, and the gradient is added to those rows: a half and a third
     of the time of multiplying all the zeros too. It wins from about ten one-hot columns a group on.
     """
-    if jax.default_backend() != "cpu" or onehot < 16 * id_BxC.shape[1]:
+    if not on_cpu() or onehot < 16 * id_BxC.shape[1]:
         return jax.lax.dot_general
     return lambda x, kernel, *_, **__: look_up(kernel, number_BxS, _columns(id_BxC, onehot))
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mmjax.ops import on_cpu
 from mmjax.ops.cpu.text_gradients import picked_gradients
 
 
@@ -47,7 +48,7 @@ def _backward(saved: tuple, grads: tuple[Array, ...]) -> tuple[Array, tuple[Arra
     at_BxG = jnp.concatenate([p + i for p, w in zip(places, widths, strict=True) for i in range(w)], axis=1)
     grad_BxG = jnp.concatenate([g for g, w in zip(grads, widths, strict=True) for _ in range(w)], axis=1)
     # One place of T has a gradient: a CPU skips the others; a GPU multiplies faster than it picks.
-    find = picked_gradients if jax.default_backend() == "cpu" else dense_gradients
+    find = picked_gradients if on_cpu() else dense_gradients
     grad_x, grad_GxE = find(x_BxTxE, _taps(kernels), at_BxG, grad_BxG)
     grad_kernels, at = [], 0
     for kernel in kernels:

@@ -62,7 +62,7 @@ class Task(ABC):
     predicts_classes: ClassVar[bool] = False
     primary: ClassVar[str] = ""
     percent: ClassVar[tuple[str, ...]] = ()
-    titles: ClassVar[dict[str, str]] = {}
+    titles: ClassVar[Mapping[str, str]] = {}
 
     # -- what a run does
 
@@ -73,6 +73,7 @@ class Task(ABC):
         Raises:
           ConfigError: names the setting and what to do.
         """
+        del settings
 
     @classmethod
     def phases(cls, settings: Settings) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
 """The classifier (paper, section 3.2): towers, fusion, codes; one class a row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -18,6 +17,7 @@ from mmjax.datasets.dataset import Dataset
 from mmjax.errors import DataError, NonFiniteError
 from mmjax.modalities.base import Batch, InputSpec
 from mmjax.models.classifier import MultiModalClassifier
+from mmjax.ops import on_cpu
 from mmjax.registry import register_task
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
@@ -33,7 +33,7 @@ class Classification(Task):
     predicts_classes = True
     primary = "accuracy"
     percent = ("accuracy",)
-    titles = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
+    titles: ClassVar[dict[str, str]] = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
 
     @classmethod
     def phases(cls, settings: Settings) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class Classification(Task):
     @property
     def scans(self) -> bool:
         """Not on a CPU if a tower does not: see `Modality.scans`."""
-        return jax.default_backend() != "cpu" or all(modality.scans for _, modality, _ in self.spec.each())
+        return not on_cpu() or all(modality.scans for _, modality, _ in self.spec.each())
 
     def losses(
         self, params: Any, batch_stats: Any, batch: Batch, key: Array | None

@@ -6,7 +6,9 @@ from jaxtyping import Array
 
 
 def picked_gradients(x_BxTxE: Array, taps_ExG: Array, at_BxG: Array, grad_BxG: Array) -> tuple[Array, Array]:
-    """What `mmjax.ops.text_convolution.dense_gradients` gives, from the places that won alone, a hundredth of the arithmetic: a scatter of taps and a gather of words, by row.
+    """What `mmjax.ops.text_convolution.dense_gradients` gives, from the places that won alone: a hundredth of the arithmetic.
+
+    A scatter of taps and a gather of words, by row.
 
     Eight rows a step: one loop over the sum's numbers then reads eight words for each.
     """

@@ -11,17 +11,15 @@ import numpy as np
 
 from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
-from mmjax.shapes import blank_constants
-from mmjax.tasks.base import Classification, Task, make_task
+from mmjax.shapes import blank_constants, shared_arrays
+from mmjax.tasks.base import Task, make_task
+from mmjax.tasks.classification import Classification
 from mmjax.train import state
 from mmjax.train.execution.concurrent_folds import run_concurrently
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Sizes, make_plan
 from mmjax.train.optim import make_optimizer
 from mmjax.train.step import FoldArrays, train_chunk
-
-SHARED = ("image", "present", "label")
-"""As mmjax/train/fold_data.py, which this avoids importing: it needs grain, and a bare GPU machine has none."""
 
 
 def start_device() -> None:
@@ -38,7 +36,7 @@ class EncodingTask(Classification):
     def losses(self, params: Any, batch_stats: Any, batch: Any, key: Any) -> Any:
         """As `Task.losses`, with the codes of `batch["coder"]`, the autoencoder's parameters."""
         assert self.coder is not None
-        codes = self.coder.encode(batch["coder"], batch)
+        codes = self.coder.module.apply({"params": batch["coder"]}, batch, method="encode")
         return super().losses(params, batch_stats, {k: v for k, v in batch.items() if k != "coder"} | {"codes": codes}, key)
 
 
@@ -112,12 +110,10 @@ def prepare(
     executor = Executor(plan)
     # Batch placement averages over devices inside the step, so the task must know the axis.
     task = make_task(case.task, settings, spec, executor.axis_name)
-    constant: dict[str, Any] = {"class_weight": np.ones(size.classes, np.float32)}
-    if spec.tabular:
-        constant["tabular_column_weight"] = np.ones(spec.tabular, np.float32)
+    constant: dict[str, Any] = {k: np.ones(v.shape, v.dtype) for k, v in blank_constants(spec).items()}
     if encode:
         coder = make_task("autoencoder", settings, spec)
-        task = EncodingTask(task.name, task.module, settings, spec, coder)
+        task = EncodingTask(settings, spec, task.module, coder)
         constant["coder"] = random_parameters(coder.variables[0])
     optimizer = make_optimizer(settings.optim)
     params, batch_stats = random_parameters(shapes)
@@ -127,8 +123,8 @@ def prepare(
     stacked = jax.tree.map(lambda x: np.stack([np.asarray(x)] * executor.width), one)
     rows = executor.put_rows(
         FoldArrays(
-            shared={k: v for k, v in arrays.items() if k in SHARED},
-            fold={k: np.stack([v] * executor.width) for k, v in arrays.items() if k not in SHARED},
+            shared={k: v for k, v in arrays.items() if k in shared_arrays(spec)},
+            fold={k: np.stack([v] * executor.width) for k, v in arrays.items() if k not in shared_arrays(spec)},
             constant=jax.tree.map(lambda x: np.stack([x] * executor.width), constant),
         )
     )
@@ -186,7 +182,7 @@ def evaluation(name: str, case: Case, size: Size, *, evaluate: int) -> Contender
     """Predictions of all rows in batches of `evaluate`; a step is all rows."""
 
     def make() -> tuple[Run, None]:
-        from mmjax.inference import predict_in_batches  # noqa: PLC0415 - it needs grain, as SHARED says
+        from mmjax.inference import predict_in_batches  # noqa: PLC0415 - it needs grain, which a bare GPU machine lacks
         from mmjax.train.fold_data import FoldData, FoldParameters  # noqa: PLC0415
 
         task = make_task(case.task, make_settings(case.row, size), make_spec(case.row, size))

@@ -96,7 +96,7 @@ def make_settings(row: int, size: Size, *, train: dict[str, Any] | None = None, 
     """A row's settings at a size; `train` and `data` change their groups."""
     model = ROWS[row] | {
         "width": size.width,
-        "tabular_hidden": (size.tabular_hidden,),
+        "tabular": {"hidden": (size.tabular_hidden,)},
         "text": {"embed_dim": size.embed, "maps": size.maps},
         "image": {"layers": size.layers, "growth": size.growth, "stem": size.stem},
         "autoencoder": {"hidden": size.hidden, "code": size.code} | ROWS[row].get("autoencoder", {}),
@@ -109,40 +109,41 @@ def make_settings(row: int, size: Size, *, train: dict[str, Any] | None = None, 
 
 def make_spec(row: int, size: Size) -> InputSpec:
     """Sizes of a row's inputs; row 5 cuts every number into ten one-hot bins."""
-    tabular, text, image = (m in ROWS[row]["modalities"] for m in _ALL)
     bins = 10 if row == 5 else 0
-    return InputSpec(
-        modalities=ROWS[row]["modalities"],
-        classes=tuple(map(str, range(size.classes))),
-        onehot=(size.onehot + bins * size.numbers) * tabular,
-        groups=(size.groups + (size.numbers if bins else 0)) * tabular,
-        numbers=(0 if bins else size.numbers) * tabular,
-        tokens=size.tokens * text,
-        vocabulary=size.vocabulary * text,
-        image_size=size.image * image,
-    )
+    names = ROWS[row]["modalities"]
+    sizes = {
+        "tabular": {
+            "onehot": size.onehot + bins * size.numbers,
+            "groups": size.groups + (size.numbers if bins else 0),
+            "numbers": 0 if bins else size.numbers,
+        },
+        "text": {"tokens": size.tokens, "vocabulary": size.vocabulary},
+        "image": {"side": size.image},
+    }
+    return InputSpec(names, tuple(map(str, range(size.classes))), {n: n for n in names}, {n: sizes[n] for n in names})
 
 
 def random_rows(spec: InputSpec, rows: int, *, code_width: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
-    """Encoded rows with every modality present, under the keys of mmjax/batch.py; texts fill 20 to 100 % of their tokens."""
+    """Encoded rows with every modality present, under the keys of mmjax/modalities/base.py; texts fill 20 to 100 % of their tokens."""
     rng = np.random.default_rng(seed)
     shapes = {k: (v.shape, v.dtype) for k, v in blank_batch(spec, rows, code_width).items()}
     out: dict[str, np.ndarray] = {}
     for name, (shape, dtype) in shapes.items():
-        if name == "tabular_id":  # one column of each group's own stretch
-            edges = np.linspace(0, spec.onehot, spec.groups + 1).astype(int)
+        if name == "tabular/id":  # one column of each group's own stretch
+            edges = np.linspace(0, spec.sizes["tabular"]["onehot"], shape[1] + 1).astype(int)
             parts = [rng.integers(a, b, rows) for a, b in itertools.pairwise(edges)]
             out[name] = np.stack(parts, axis=1).astype(dtype)
-        elif name == "text":
-            filled = rng.integers(max(1, spec.tokens // 5), spec.tokens + 1, (rows, 1))
-            ids = rng.integers(1, spec.vocabulary, shape)
-            out[name] = np.where(np.arange(spec.tokens) < filled, ids, 0).astype(dtype)
-        elif name == "image":
+        elif name == "text/word":
+            tokens = shape[1]
+            filled = rng.integers(max(1, tokens // 5), tokens + 1, (rows, 1))
+            ids = rng.integers(1, spec.sizes["text"]["vocabulary"], shape)
+            out[name] = np.where(np.arange(tokens) < filled, ids, 0).astype(dtype)
+        elif name == "image/pixel":
             out[name] = rng.integers(0, 256, shape, dtype=np.uint8)
         elif name == "present":
             out[name] = np.ones(shape, bool)
         elif name == "label":
             out[name] = rng.integers(0, len(spec.classes), rows).astype(dtype)
-        elif name in ("tabular_number", "codes"):
+        elif name in ("tabular/number", "codes"):
             out[name] = rng.random(shape, np.float32)
     return out

@@ -20,15 +20,16 @@ _CHUNK = 50_000
 
 def schema(*, text: bool = True, photos: bool = True) -> Schema:
     """Roles of the columns."""
-    return Schema(
-        id="id",
-        label="label",
-        categorical=tuple(f"c{i}" for i in range(len(LEVELS))),
-        continuous=tuple(f"n{i}" for i in range(NUMBERS)),
-        text="text" if text else "",
-        image="photo" if photos else "",
-        image_dir=PHOTOS if photos else "",
-        classes=tuple("01234"),
+    return Schema.from_dict(
+        {
+            "id": "id",
+            "label": "label",
+            "categorical": [f"c{i}" for i in range(len(LEVELS))],
+            "continuous": [f"n{i}" for i in range(NUMBERS)],
+            **({"text": "text"} if text else {}),
+            **({"image": "photo", "image_dir": PHOTOS} if photos else {}),
+            "classes": list("01234"),
+        }
     )
 
 

@@ -28,23 +28,24 @@ def set_up() -> torch.device:
 def tabular_matrix(arrays: dict[str, np.ndarray], spec: InputSpec) -> np.ndarray:
     """Numbers, then one-hot columns: N x D."""
     rows = len(arrays["label"])
-    out = np.zeros((rows, spec.tabular), np.float32)
-    out[:, : spec.numbers] = arrays["tabular_number"]
-    out[np.arange(rows)[:, None], spec.numbers + arrays["tabular_id"]] = 1.0
+    numbers, onehot = spec.sizes["tabular"]["numbers"], spec.sizes["tabular"]["onehot"]
+    out = np.zeros((rows, numbers + onehot), np.float32)
+    out[:, :numbers] = arrays["tabular/number"]
+    out[np.arange(rows)[:, None], numbers + arrays["tabular/id"]] = 1.0
     return out
 
 
 def to_batch(arrays: dict[str, np.ndarray], spec: InputSpec, device: Any = "cpu", *, channels_last: bool = False) -> Batch:
-    """Rows of mmjax/batch.py as the tensors the PyTorch modules take."""
+    """Rows of mmjax/modalities/base.py as the tensors the PyTorch modules take."""
     batch = {"label": torch.from_numpy(arrays["label"].astype(np.int64))}
-    if spec.tabular:
+    if "tabular/id" in arrays:
         batch["tabular"] = torch.from_numpy(tabular_matrix(arrays, spec))
-    if "text" in arrays:
-        batch["text"] = torch.from_numpy(arrays["text"].astype(np.int64))
+    if "text/word" in arrays:
+        batch["text"] = torch.from_numpy(arrays["text/word"].astype(np.int64))
     if "codes" in arrays:
         batch["codes"] = torch.from_numpy(arrays["codes"])
-    if "image" in arrays:
-        image = torch.from_numpy(np.ascontiguousarray(arrays["image"].transpose(0, 3, 1, 2)))
+    if "image/pixel" in arrays:
+        image = torch.from_numpy(np.ascontiguousarray(arrays["image/pixel"].transpose(0, 3, 1, 2)))
         batch["image"] = image.contiguous(memory_format=torch.channels_last) if channels_last else image
     return {k: v.to(device) for k, v in batch.items()}
 

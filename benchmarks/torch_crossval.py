@@ -8,6 +8,7 @@ decoded by PIL when they are asked for. With a frozen autoencoder (row #8) the c
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.sizes import ROWS, Case, Size, make_settings
+from benchmarks.sizes import ROWS, Case, Size, make_settings, make_spec
 from benchmarks.synth import LEVELS, NUMBERS, PHOTOS, TABLE
 from benchmarks.theirs import make_step, set_up
 from benchmarks.torch_models import Autoencoder, Classifier, rmsprop
@@ -116,14 +117,13 @@ class Program:
         photos = None
         if "image" in ROWS[self.row]["modalities"]:
             photos = [self.folder / PHOTOS / name for name in table["photo"]]
-        spec = InputSpec(
-            modalities=ROWS[self.row]["modalities"],
-            classes=tuple("01234"),
-            onehot=found.get("tabular", 0),
-            tokens=self.size.tokens,
-            vocabulary=found.get("vocabulary", 0),
-            image_size=self.size.image,
-        )
+        spec = make_spec(self.row, self.size)
+        sizes = {
+            "tabular": {"onehot": found.get("tabular", 0), "groups": 0, "numbers": 0},
+            "text": {"tokens": self.size.tokens, "vocabulary": found.get("vocabulary", 0)},
+            "image": {"side": self.size.image},
+        }
+        spec = replace(spec, classes=tuple("01234"), sizes={n: sizes[n] for n in spec.modalities})
         return Rows(arrays, photos, self.size.image), spec
 
     def read(self) -> tuple[pd.DataFrame, np.ndarray]:

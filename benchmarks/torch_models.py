@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name PyTorch users know
 
-from mmjax.modalities.base import IMAGE, PADDING, TABULAR, TEXT, InputSpec
+from mmjax.modalities.base import InputSpec
+from mmjax.models.textcnn import PADDING
 
 Batch = dict[str, Tensor]
 
@@ -107,9 +108,13 @@ class Autoencoder(nn.Module):
         super().__init__()
         auto, self.names = model.autoencoder, spec.modalities
         self.shared = auto.kind == "mmae"
-        sizes = {TABULAR: spec.tabular, TEXT: spec.tokens * model.text.embed_dim, IMAGE: spec.image_size**2 * 3}
+        sizes = {name: modality.target(own, model).size for name, modality, own in spec.each()}
         code = auto.code * (len(self.names) if self.shared else 1)
-        self.table = nn.Embedding(spec.vocabulary, model.text.embed_dim, padding_idx=PADDING) if TEXT in self.names else None
+        self.table = (
+            nn.Embedding(spec.sizes["text"]["vocabulary"], model.text.embed_dim, padding_idx=PADDING)
+            if "text" in self.names
+            else None
+        )
         if self.table is not None:
             self.table.requires_grad_(auto.train_table)
 
@@ -121,9 +126,9 @@ class Autoencoder(nn.Module):
 
     def flatten(self, batch: Batch, name: str) -> Tensor:
         """x_i, B x D_i."""
-        if name == TABULAR:
+        if name == "tabular":
             return batch["tabular"]
-        if name == TEXT:
+        if name == "text":
             assert self.table is not None
             return self.table(batch["text"]).flatten(1)
         return batch["image"].flatten(1).float() / 255
@@ -145,7 +150,7 @@ class Autoencoder(nn.Module):
             first, second, last = self.decoders[name]  # type: ignore[misc]
             prediction = last(F.relu(second(F.relu(first(h_mm if self.shared else own))))).float()
             error = (prediction - x.detach().float()) ** 2
-            if name == TEXT:
+            if name == "text":
                 weight = (batch["text"] != PADDING).float().repeat_interleave(x.shape[1] // batch["text"].shape[1], dim=1)
                 loss = loss + (weight * error).sum() / weight.sum()
             else:
@@ -160,9 +165,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.names, self.attention = spec.modalities, model.fusion == "attention"
         make = {
-            TABULAR: lambda: TabularMLP(spec.tabular, (*model.tabular.hidden, model.width), model.tabular_dropout),
-            TEXT: lambda: TextCNN(model, spec.vocabulary),
-            IMAGE: lambda: DenseNet(model),
+            "tabular": lambda: TabularMLP(_width(spec), (*model.tabular.hidden, model.width), model.tabular.dropout),
+            "text": lambda: TextCNN(model, spec.sizes["text"]["vocabulary"]),
+            "image": lambda: DenseNet(model),
         }
         self.towers = nn.ModuleDict({n: make[n]() for n in self.names})
         if self.attention:
@@ -181,6 +186,10 @@ class Classifier(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Mean cross-entropy in nats."""
         return F.cross_entropy(self.logits(batch), batch["label"])
+
+
+def _width(spec: InputSpec) -> int:
+    return spec.sizes["tabular"]["onehot"] + spec.sizes["tabular"]["numbers"]
 
 
 def rmsprop(module: nn.Module, learning_rate: float = 0.001) -> torch.optim.Optimizer:

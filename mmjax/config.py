@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmjax import registry
-from mmjax.config_rules import below_one, check_values, choice, not_negative, positive
+from mmjax.config_rules import below_one, check_values, choice, movable_path, not_negative, positive
 from mmjax.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ class DataSettings:
 
     name: str = choice("synthetic", "petfinder", "fashion", "table")
     root: str = ""  # folder of the data set; synthetic data are written there
-    table: str = ""  # CSV or Parquet file, relative to root; empty: the data set's own
+    table: str = movable_path()  # CSV or Parquet file, relative to root; empty: the data set's own
     schema: str = ""  # TOML file; empty: the data set's own
     cache: str = ""  # folder of the image and table stores; empty: <user cache>/mmjax
     strict: bool = False  # refuse bad rows instead of reporting them

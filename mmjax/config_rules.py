@@ -27,6 +27,11 @@ def choice(*choices: str) -> Any:
     return dataclasses.field(default=choices[0], metadata={"rule": (lambda v: v in choices, f"one of: {', '.join(choices)}")})
 
 
+def movable_path() -> Any:
+    """A path of which only the last part decides a run: a file may move with its folder."""
+    return dataclasses.field(default="", metadata={"movable": True})
+
+
 def check_values(settings: Any, where: str = "config") -> None:
     """Refuses a value outside what its field allows, in this dataclass and those inside.
 

@@ -31,9 +31,9 @@ def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     workdir = tmp_path_factory.mktemp("runs") / "full"
     once = {"train__max_epochs": 1, "train__autoencoder_max_epochs": 1}
     towers = {"model__image__layers": (1,), "model__image__fast": "off", "model__text__widths": (3,)}
-    settings = shrunken("mmae_attention", planted_cache, **towers, **once)
+    settings = shrunken("mmae_attention", synthetic_cache, **towers, **once)
     cross_validate(settings, workdir, lambda line: None)
-    table = next(planted_cache.glob("planted-*-240-*/parcels.csv"))
+    table = next(synthetic_cache.glob("synthetic-*-240-*/parcels.csv"))
     return Trained(workdir, table, table.parent / "photos")
 
 
@@ -41,7 +41,7 @@ def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def trained_autoencoder(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Table 2's first row, shrunk: an autoencoder and no classifier."""
     workdir = tmp_path_factory.mktemp("runs") / "auto"
-    cross_validate(shrunken("mmae", planted_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
+    cross_validate(shrunken("mmae", synthetic_cache, "image", train__autoencoder_max_epochs=1), workdir, lambda line: None)
     return workdir
 
 

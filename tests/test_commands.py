@@ -17,7 +17,7 @@ import pytest
 from mmjax import __version__
 from mmjax.cli.main import main
 from mmjax.cli.predict_command import _refuse_inputs, _trained_on
-from mmjax.config import DataSettings
+from mmjax.config import data_settings
 from mmjax.configs import find, get_config, names, parse_overrides
 from mmjax.errors import ConfigError
 from mmjax.schema import Schema
@@ -250,7 +250,7 @@ def test_predict_writes_over_nothing_that_is_read(
     for out, said in ((workdir / "config.json", "in the workdir"), (root / "new.csv", "which is the input itself")):
         assert main([*line, f"--out={out}"]) == 2
         assert said in capsys.readouterr().err
-    trained_here = DataSettings("table", str(root), "train.csv", "schema.toml")
+    trained_here = data_settings("table", str(root), "train.csv", "schema.toml")
     for file in (root / "train.csv", root / "schema.toml"):
         with pytest.raises(ConfigError, match="is the input itself"):
             _refuse_inputs(file, _trained_on(trained_here, Schema.load(root / "schema.toml")))

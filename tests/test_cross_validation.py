@@ -1,4 +1,4 @@
-"""End to end on planted data: real configs, shrunk, through files on disk."""
+"""End to end on synthetic data: real configs, shrunk, through files on disk."""
 
 import json
 import shutil
@@ -104,7 +104,7 @@ def test_training_on_half_broken_photos(cache: Path, tmp_path: Path):
         data__text_length=16,
     )
     summary = cross_validate(settings, tmp_path / "run", quiet)
-    table = pd.read_csv(tmp_path / "planted" / "parcels.csv", dtype=str, keep_default_na=False)
+    table = pd.read_csv(tmp_path / "synthetic" / "parcels.csv", dtype=str, keep_default_na=False)
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str)
     assert predictions["id"].tolist() == table["parcel"].tolist()
     assert predictions["label"].tolist() == table["route"].tolist()

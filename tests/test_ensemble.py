@@ -14,7 +14,7 @@ from mmjax import inference as ensemble_module
 from mmjax.data.data_report import DataReport
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError, WorkdirError
 from mmjax.inference import Ensemble, Predictions
-from mmjax.new_table import open_unseen
+from mmjax.new_table import open_new_table
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
     from tests.fixtures_trained import Trained
@@ -35,7 +35,7 @@ def whole(trained: "Trained", ensemble: Ensemble) -> Predictions:
 
 def opened(ensemble: Ensemble, table: Path, **options):
     report = DataReport()
-    return open_unseen(ensemble, table, report, **options), report
+    return open_new_table(ensemble, table, report, **options), report
 
 
 def changed(trained: "Trained", tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
@@ -61,7 +61,7 @@ def test_rows_in_another_order_and_in_blocks_get_the_same_predictions(
     monkeypatch.setattr(ensemble_module, "BLOCK", 50)
     seen = []
     reversed_rows = changed(trained, tmp_path, lambda f: f.iloc[::-1])
-    blocks = ensemble.predict(opened(ensemble, reversed_rows, images=str(trained.photos))[0], seen.append)
+    blocks = ensemble.predict(opened(ensemble, reversed_rows, paths={"images": str(trained.photos)})[0], seen.append)
     np.testing.assert_allclose(blocks.probabilities[::-1], whole.probabilities, atol=1e-6)
     np.testing.assert_allclose(blocks.attention[::-1], whole.attention, atol=1e-6)
     assert seen == [50, 50, 50, 50, 40] * 2
@@ -86,7 +86,7 @@ def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "T
         frame.loc[3, "photo"] = "../escape.jpg"
         return frame.drop(columns=["route", "sender"]).head(8)
 
-    dataset, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
+    dataset, report = opened(ensemble, changed(trained, tmp_path, spoil), paths={"images": str(trained.photos)})
     entry = {"row": 1, "column": "material", "value": "unobtainium"}
     (told,) = report.entries("category_unseen")
     assert told.items() >= entry.items()
@@ -105,7 +105,7 @@ def test_a_category_unseen_in_training_is_told_with_its_rows(trained: "Trained",
         frame.loc[[4, 9, 11], "material"] = "unobtainium"
         return frame
 
-    _, report = opened(ensemble, changed(trained, tmp_path, spoil), images=str(trained.photos))
+    _, report = opened(ensemble, changed(trained, tmp_path, spoil), paths={"images": str(trained.photos)})
     told = [(e["row"], e["column"], e["value"], e["action"]) for e in report.entries("category_unseen")]
     assert told == [(5, "material", "unobtainium", "no category in its 3 row(s): no training row has it")]
     assert opened(ensemble, trained.table)[1].counts() == {}
@@ -114,7 +114,7 @@ def test_a_category_unseen_in_training_is_told_with_its_rows(trained: "Trained",
 def test_known_columns_are_not_called_unused(trained: "Trained", ensemble: Ensemble, tmp_path: Path):
     """The label and the group are training's own; a column it never had is told, without advice about the schema."""
     table = changed(trained, tmp_path, lambda f: f.assign(colour="red").head(5))
-    _, report = opened(ensemble, table, images=str(trained.photos))
+    _, report = opened(ensemble, table, paths={"images": str(trained.photos)})
     told = [(e["column"], e["action"]) for e in report.entries("column_unused")]
     assert told == [("colour", "not read; the model was trained without it")]
 
@@ -135,7 +135,7 @@ def test_what_must_be_in_a_table(trained: "Trained", ensemble: Ensemble, tmp_pat
         with pytest.raises(SchemaError, match=gone):
             opened(ensemble, changed(trained, tmp_path, lambda f, gone=gone: f.drop(columns=[gone])))
     with pytest.raises(ConfigError, match="no such folder of photos"):
-        opened(ensemble, trained.table, images=str(tmp_path / "none"))
+        opened(ensemble, trained.table, paths={"images": str(tmp_path / "none")})
     with pytest.raises(SchemaError, match="route"):
         opened(ensemble, changed(trained, tmp_path, lambda f: f.drop(columns=["route"])), labelled=True)
 
@@ -198,5 +198,5 @@ def test_the_training_folder_may_be_gone(trained: "Trained", ensemble: Ensemble,
     """A model sent to someone else: the data set's folder in config.json is not there."""
     data = replace(ensemble.settings.data, name="fashion", root="/not/there")
     moved = replace(ensemble, settings=replace(ensemble.settings, data=data))
-    dataset, _ = opened(moved, trained.table, images=str(trained.photos))
+    dataset, _ = opened(moved, trained.table, paths={"images": str(trained.photos)})
     np.testing.assert_array_equal(moved.predict(dataset).probabilities, whole.probabilities)

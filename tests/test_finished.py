@@ -31,11 +31,11 @@ def config(root: Path, row: str = "tabular", **changes: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """planted/, the data; run/, a finished run of the table; codes/, one of an autoencoder's codes."""
+    """synthetic/, the data; run/, a finished run of the table; codes/, one of an autoencoder's codes."""
     folder = tmp_path_factory.mktemp("made")
-    write_planted(folder / "planted", rows=120, seed=0)
-    cross_validate(config(folder / "planted"), folder / "run", quiet)
-    cross_validate(codes(folder / "planted"), folder / "codes", quiet)
+    write_synthetic(folder / "synthetic", rows=120, seed=0)
+    cross_validate(config(folder / "synthetic"), folder / "run", quiet)
+    cross_validate(codes(folder / "synthetic"), folder / "codes", quiet)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_what_was_deleted_of_a_finished_fold_is_made_anew(name: str, copy: Path)
     """Breaks when done.json alone says that a fold is finished: `predict` would go on telling people to train again."""
     before = outcome(copy / "run")
     delete(copy / "run" / name)
-    cross_validate(config(copy / "planted"), copy / "run", quiet)
+    cross_validate(config(copy / "synthetic"), copy / "run", quiet)
     assert outcome(copy / "run") == before
     assert len(Ensemble.load(copy / "run").members) == 2
 
@@ -78,12 +78,12 @@ def test_a_model_of_a_deleted_autoencoders_codes_goes_with_it(copy: Path, monkey
     delete(run / "fold_1" / "autoencoder")
     monkeypatch.setattr(Trainer, "run", lambda self: (_ for _ in ()).throw(Interrupted("stopped")))
     with pytest.raises(Interrupted):
-        cross_validate(codes(copy / "planted"), run, quiet)
+        cross_validate(codes(copy / "synthetic"), run, quiet)
     assert not (run / "fold_1" / "classifier").exists()
     assert not (run / "fold_1" / "done.json").exists()
     assert (run / "fold_0" / "done.json").exists()
     monkeypatch.undo()
-    cross_validate(codes(copy / "planted"), run, quiet)
+    cross_validate(codes(copy / "synthetic"), run, quiet)
     assert outcome(run) == before
 
 
@@ -93,11 +93,11 @@ def test_the_advice_on_a_damaged_fold_is_true(name: str, copy: Path):
     before, fold = outcome(copy / "run"), copy / "run" / "fold_0"
     file = fold / name if name.endswith("json") else next(f for f in (fold / name / "arrays").rglob("*") if f.is_file())
     file.write_bytes(file.read_bytes()[:-1])
-    for command in (lambda: cross_validate(config(copy / "planted"), copy / "run", quiet), lambda: Ensemble.load(copy / "run")):
+    for command in (lambda: cross_validate(config(copy / "synthetic"), copy / "run", quiet), lambda: Ensemble.load(copy / "run")):
         with pytest.raises(CheckpointError, match=rf"damaged.*delete the folder {fold} and run the same `mmjax train` command"):
             command()
     delete(fold)
-    cross_validate(config(copy / "planted"), copy / "run", quiet)
+    cross_validate(config(copy / "synthetic"), copy / "run", quiet)
     assert outcome(copy / "run") == before
 
 
@@ -126,12 +126,12 @@ def test_damaged_results_are_named_and_written_again_once_deleted(
     before, file = outcome(copy / "run"), copy / "run" / name
     file.write_text(damage(file.read_text()))
     with pytest.raises(WorkdirError, match=rf"{file} is damaged \(.*{why}.*\); delete it and run the same `mmjax train`"):
-        cross_validate(config(copy / "planted"), copy / "run", quiet)
+        cross_validate(config(copy / "synthetic"), copy / "run", quiet)
     if name.endswith("done.json"):
         with pytest.raises(WorkdirError, match=rf"{file} is damaged"):
             Ensemble.load(copy / "run")
     delete(file)
-    cross_validate(config(copy / "planted"), copy / "run", quiet)
+    cross_validate(config(copy / "synthetic"), copy / "run", quiet)
     assert outcome(copy / "run") == before
 
 
@@ -140,7 +140,7 @@ def test_damaged_results_are_named_and_written_again_once_deleted(
 def test_no_damaged_file_is_a_traceback(name: str, content: bytes, copy: Path):
     (copy / "run" / name).write_bytes(content)
     with pytest.raises(WorkdirError, match=name.replace(".", r"\.")):
-        cross_validate(config(copy / "planted"), copy / "run", quiet)
+        cross_validate(config(copy / "synthetic"), copy / "run", quiet)
 
 
 def test_data_that_changed_are_refused_and_restored_ones_are_not(copy: Path):
@@ -155,13 +155,13 @@ def test_data_that_changed_are_refused_and_restored_ones_are_not(copy: Path):
     with pytest.raises(
         WorkdirError, match=rf"{file}: its data have changed .*{run} .*row 8 \(id 'P000007'\).* route\); restore"
     ):
-        cross_validate(config(copy / "planted"), run, quiet)
+        cross_validate(config(copy / "synthetic"), run, quiet)
     assert outcome(run) == before
     table.to_csv(file, index=False)
-    cross_validate(config(copy / "planted"), run, quiet)
+    cross_validate(config(copy / "synthetic"), run, quiet)
     (run / "data_digest.json").unlink()  # a workdir of an older version has none
     edited.to_csv(file, index=False)
-    cross_validate(config(copy / "planted"), run, quiet)
+    cross_validate(config(copy / "synthetic"), run, quiet)
     assert not (run / "data_digest.json").exists(), "the data it was begun with are not known"
 
 
@@ -178,16 +178,16 @@ def test_a_rejected_first_run_does_not_claim_the_folder(row: str, wrong: dict[st
     schema = (made / "synthetic" / "schema.toml").read_text()
     (made / "synthetic" / "no_text.toml").write_text(schema.replace('text = "note"\n', 'ignore = ["note"]\n'))
     with pytest.raises(DataError, match=said):
-        cross_validate(config(made / "planted", row, **wrong), tmp_path / "run", quiet)
+        cross_validate(config(made / "synthetic", row, **wrong), tmp_path / "run", quiet)
     assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
-    assert cross_validate(config(made / "planted"), tmp_path / "run", quiet)["folds_finished"] == 2
+    assert cross_validate(config(made / "synthetic"), tmp_path / "run", quiet)["folds_finished"] == 2
 
 
 def test_a_stop_before_the_first_step_speaks_of_no_checkpoint(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     original = StopSignals.__init__
     monkeypatch.setattr(StopSignals, "__init__", lambda self, stop, *args: original(self, lambda: True, *args))
     with pytest.raises(Interrupted, match="before the first step of fold 0.*; the same command goes on") as raised:
-        cross_validate(config(made / "planted", train__fold_parallel="sequential"), tmp_path / "run", quiet)
+        cross_validate(config(made / "synthetic", train__fold_parallel="sequential"), tmp_path / "run", quiet)
     assert not raised.value.saved
     assert not list((tmp_path / "run").glob("checkpoints/*"))
     assert isinstance(raised.value, MmjaxError)

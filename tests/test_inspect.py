@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from mmjax.batch import InputSpec
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
 from mmjax.cli.main import main
 from mmjax.inference import Ensemble
+from mmjax.modalities.base import InputSpec
 from mmjax.shapes import blank_batch
 from mmjax.tasks.base import make_task
 from mmjax.train.execution.cost import flops, step_cost
@@ -29,7 +29,7 @@ def inspected(capsys: pytest.CaptureFixture[str], config: str, *options: str) ->
 def test_the_papers_autoencoder_at_512_pixels(capsys: pytest.CaptureFixture[str]):
     """f_i: x -> 512 -> 64 and g_i: 3 x 64 -> 64 -> 512 -> x, counted by hand: 0.84 G; no array of that size is made."""
     before = len(jax.live_arrays())
-    found = inspected(capsys, "mmae.py:image+tabular+text,petfinder", "--spec=words=20000")
+    found = inspected(capsys, "mmae.py:image+tabular+text,petfinder", "--spec=vocabulary=20002")
     (phase,) = found["phases"]
     x, hidden, k = 512 * 512 * 3, 512, 64
     encoder = x * hidden + hidden + hidden * k + k
@@ -77,7 +77,9 @@ def test_parameters_are_those_of_a_trained_fold(trained_autoencoder: Path):
 
 
 def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path):
-    spec = InputSpec(("tabular",), ("a", "b", "c"), onehot=30, groups=4, numbers=2)
+    spec = InputSpec(
+        ("tabular",), ("a", "b", "c"), {"tabular": "tabular"}, {"tabular": {"onehot": 30, "groups": 4, "numbers": 2}}
+    )
 
     def cost(batch: int, rows: int) -> Footprint:
         return footprints(shrunken("tabular", tmp_path, train__batch_size=batch, train__fold_parallel="vmap"), spec, rows)[0]
@@ -93,16 +95,17 @@ def test_activations_grow_with_the_batch_and_rows_with_the_table(tmp_path: Path)
     assert small.scratch_bytes == {}
 
 
-def test_sizes_are_the_tables_own_where_it_is_at_hand(planted_cache: Path, capsys: pytest.CaptureFixture[str]):
-    """The planted table: nine materials, four kinds of packing and the missing one, mass and age; photos are not opened."""
-    options = [f"--config.data.cache={planted_cache}", "--config.data.planted_rows=240"]
+def test_sizes_are_the_tables_own_where_it_is_at_hand(synthetic_cache: Path, capsys: pytest.CaptureFixture[str]):
+    """The synthetic table: nine materials, four kinds of packing and the missing one, mass and age; photos are not opened."""
+    options = [f"--config.data.cache={synthetic_cache}", "--config.data.synthetic_rows=240"]
     found = inspected(capsys, "mmae_attention.py", *options)
-    sizes = {name: found["spec"][name] for name in ("groups", "numbers", "tokens", "image_size", "classes")}
-    classes = ["north", "east", "south", "west"]
-    assert sizes == {"groups": 2, "numbers": 2, "tokens": 16, "image_size": 32, "classes": classes}
+    sizes = found["spec"]["sizes"]
+    assert found["spec"]["classes"] == ["north", "east", "south", "west"]
+    assert (sizes["tabular"]["groups"], sizes["tabular"]["numbers"]) == (2, 2)
+    assert (sizes["text"]["tokens"], sizes["image"]) == (16, {"side": 32})
     assert found["rows"] == 240
-    assert found["spec"]["onehot"] >= 9 + 4 + 1
-    assert found["spec"]["vocabulary"] > 50
+    assert found["spec"]["sizes"]["tabular"]["onehot"] >= 9 + 4 + 1
+    assert found["spec"]["sizes"]["text"]["vocabulary"] > 50
 
 
 def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[str]):
@@ -113,7 +116,9 @@ def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[st
 
 def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
     """Of every program on one device; then it counts instead of gradients and activations, once for each fold at work."""
-    spec = InputSpec(("tabular",), ("a", "b", "c"), onehot=30, groups=4, numbers=2)
+    spec = InputSpec(
+        ("tabular",), ("a", "b", "c"), {"tabular": "tabular"}, {"tabular": {"onehot": 30, "groups": 4, "numbers": 2}}
+    )
     settings = shrunken("tabular", tmp_path, train__batch_size=64, train__fold_parallel="sequential")
     (counted,), (asked,) = (footprints(settings, spec, 1000, compiled=compiled) for compiled in (False, True))
     assert counted.scratch_bytes == {}

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mmjax.batch import InputSpec
 
 from mmjax.errors import ConfigError
+from mmjax.modalities.base import InputSpec
 from mmjax.tasks.base import make_task
 from mmjax.train.execution.plan import Plan, Sizes, make_plan
 from tests.shrunken import shrunken
 
+SPEC = InputSpec(("tabular",), ("a", "b"), {"tabular": "tabular"}, {"tabular": {"onehot": 3, "groups": 1, "numbers": 1}})
 SIZES: dict[str, Any] = {
     "folds": 5,
     "steps_per_epoch": 337,
@@ -21,7 +22,7 @@ SIZES: dict[str, Any] = {
 
 
 def plan_of(row: str = "tabular", task: str = "classifier", *, sizes: dict[str, Any] | None = None, **changes: Any) -> Plan:
-    one = make_task(task, shrunken(row, Path("cache"), **changes), InputSpec(("tabular",), ("a", "b"), 3, 1, 1))
+    one = make_task(task, shrunken(row, Path("cache"), **changes), SPEC)
     return make_plan(one, Sizes(**(SIZES | (sizes or {}))))
 
 

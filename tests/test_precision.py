@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import ours, sizes
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch
+from mmjax.shapes import blank_batch, blank_constants
 from mmjax.tasks.base import make_task
 from mmjax.train import state
 from mmjax.train.optim import make_optimizer
@@ -31,7 +31,7 @@ def test_bfloat16_trains_with_float32_parameters(name: str):
     rows = FoldArrays(
         shared=sizes.random_rows(spec, TINY.batch, code_width=width),
         fold={},
-        constant={"class_weight": np.ones(TINY.classes, np.float32)},
+        constant={k: np.ones(v.shape, v.dtype) for k, v in blank_constants(spec).items()},
     )
     first = state.create(params, batch_stats, optimizer, np.zeros(2, np.uint32), steps_per_epoch=STEPS, max_epochs=1)
     index = np.arange(TINY.batch, dtype=np.int32)[None]

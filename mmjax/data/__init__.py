@@ -1,1 +1,1 @@
-"""Files to batches: tables, folds, one fitted encoder a modality, photos, the loader, the planted task."""
+"""Files to batches: tables, folds, one fitted encoder a modality, photos, the loader, the synthetic task."""

@@ -73,7 +73,7 @@ def require_one(has_N: Iterable[bool], names: Sequence[str], image_dir: Path, co
     named = sum(map(bool, names))
     place = f"made by {column}" if "{" in column else f"named in column {column}"
     why = f"none of the {named} photos {place} {what}" if named else f"no row has a photo {place}"
-    raise DataError(f"{image_dir}/: {why}; set --config.data.images=DIR or drop 'image' from config.model.modalities.")
+    raise DataError(f"{image_dir}/: {why}; set --config.data.images=DIR or leave photos out of config.model.modalities.")
 
 
 def _look(name: str, root: Path) -> PhotoFile:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmjax.data.cells import MISSING
 from mmjax.data.data_report import DataReport
-from mmjax.data.sources import TableContext, open_source
+from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
@@ -22,7 +22,7 @@ _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few valu
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
 
-def propose_schema(source: TableContext, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
+def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tuple[str, str, str]]]:
     """Looks at each column's values.
 
     Args:

@@ -1,5 +1,6 @@
 """The workdir: one process at a time, one config for ever."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -12,10 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mmjax.config import Settings
+from mmjax.config import Settings, data_settings
 from mmjax.errors import WorkdirError
 from mmjax.io.atomic import write_error, write_json, write_text
 from mmjax.io.processes import is_primary
+from mmjax.schema import input_keys
 
 VERSION = "0.2"
 """Of the files in a workdir, in config.json: the first mmjax that wrote them so. Another version's are not gone on with."""
@@ -33,29 +35,37 @@ FREE = (
 )
 """Keys that may differ between sessions of one run: they say where files lie or how often to save, not what is computed."""
 
-MOVABLE = ("data.image_features", "data.images", "data.table", "data.vectors", "schema.image_dir", "schema.image_features")
-"""Paths of which the last part counts: a file may move with its folder, another file is another run."""
+
+def movable() -> set[str]:
+    """Keys of paths of which the last part counts: a file may move with its folder, another file is another run."""
+    settings = {f"data.{f.name}" for f in dataclasses.fields(data_settings()) if f.metadata.get("movable")}
+    return settings | {f"schema.{key.name}" for key in input_keys() if key.holds == "value"}
 
 
 def decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """The values that decide a run's numbers, by dotted key: without `FREE`, and the name alone of a `MOVABLE` path.
+    """The values that decide a run's numbers, by dotted key: without `FREE`, and the name alone of a `movable` path.
 
     Args:
       config: nested dict of settings; a key "schema" may hold a schema's TOML text and is then read.
     """
     flat: dict[str, Any] = {}
+    paths = movable()
 
     def walk(value: Any, name: str) -> None:
         if isinstance(value, dict) and value:
             for key, inner in value.items():
                 walk(inner, f"{name}.{key}" if name else str(key))
         elif name not in FREE:
-            flat[name] = Path(str(value)).name if name in MOVABLE else value
+            flat[name] = _last_part(value) if name in paths else value
 
     schema = config.get("schema")
     plain = json.loads(json.dumps(config))  # tuples become lists, as they do in config.json
     walk(plain | ({"schema": tomllib.loads(schema)} if isinstance(schema, str) else {}), "")
     return flat
+
+
+def _last_part(path: Any) -> Any:
+    return [Path(p).name for p in path] if isinstance(path, list) else Path(path).name
 
 
 class Workdir:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, UInt64
 from numpy.typing import NDArray
 
-from mmjax.config_rules import choice, positive
+from mmjax.config_rules import choice, movable_path, positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.errors import DataError
@@ -41,7 +41,7 @@ class Image(Modality):
     class DataSettings:
         """Joins `config.data`."""
 
-        images: str = ""  # folder of photos, overrides the schema's image_dir
+        images: str = movable_path()  # folder of photos, overrides the schema's image_dir
         image_size: int = positive(512)  # paper: 512 x 512
 
     @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 from numpy.typing import NDArray
 
-from mmjax.config_rules import below_one, positive
+from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
@@ -44,7 +44,7 @@ class Text(Modality):
         text_length: int = positive(100)  # paper: l = 100
         min_count: int = 2  # our reading: a word seen once in training is unknown
         max_words: int = 20000  # our reading
-        word_vectors: str = ""  # GloVe/fastText text file; empty: random vectors
+        word_vectors: str = movable_path()  # GloVe/fastText text file; empty: random vectors
 
     @dataclass(frozen=True)
     class ModelSettings:

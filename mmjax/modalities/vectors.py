@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt64
 from numpy.typing import NDArray
 
-from mmjax.config_rules import below_one
+from mmjax.config_rules import below_one, movable_path
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows
@@ -36,7 +36,7 @@ class Vectors(Modality):
     class DataSettings:
         """Joins `config.data`."""
 
-        image_features: str = ""  # .npz with ids and features, overrides the schema's one file of vectors
+        image_features: str = movable_path()  # .npz with ids and features, overrides the schema's one file of vectors
 
     @dataclass(frozen=True)
     class ModelSettings:

@@ -18,7 +18,7 @@ from mmjax.batch import InputSpec
 from mmjax.config import Settings
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
+from mmjax.errors import CheckpointError, ConfigError, MmjaxError, WorkdirError
 from mmjax.io.results import finished, fold_metrics, probabilities
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, make_task
@@ -150,6 +150,26 @@ class Ensemble:
                 if advance is not None:
                     advance(len(rows))
         return Predictions(mean, attention, by_fold)
+
+    def codes(self, dataset: Dataset) -> dict[int, Float[np.ndarray, "N D"]]:
+        """h_mm of every row by each fold's own autoencoder; the folds' codes have nothing to do with each other.
+
+        Raises:
+          ConfigError: the config trains no autoencoder of its own.
+        """
+        auto, name = self.settings.model.autoencoder, "autoencoder"
+        if name not in run.task_names(self.settings):
+            why = "is part of the classifier (mode joint)" if auto.kind != "none" else "is not there (kind none)"
+            raise ConfigError(f"there are no codes: config.model.autoencoder {why}; train mmae_attention, for one.")
+        found = {}
+        for member in self.members:
+            params, parts = member.modules[name]["params"], []
+            for _, block in _blocks(dataset):
+                rows = np.arange(len(block.table.ids))
+                fold, size = self._rows(member, block, rows), self._batch(name, len(rows))
+                parts.append(outputs.sweep(size, self._task(name), fold, params, {}, rows)["h_mm"])
+            found[member.number] = np.concatenate(parts)
+        return found
 
     def held_out(self, dataset: Dataset, fold_N: np.ndarray) -> dict[int, dict[str, float]]:
         """Each finished fold's metrics on its own held-out rows, computed as training computed them.

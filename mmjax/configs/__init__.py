@@ -28,20 +28,19 @@ def names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "base"))
 
 
-def get_config(config: str, overrides: Mapping[str, Any] | None = None, **more: Any) -> Settings:
+def get_config(config: str | Settings, overrides: Mapping[str, Any] | None = None, **more: Any) -> Settings:
     """Reads a config.
 
     Args:
       config: a shipped config's name (`attention`, `configs/attention.py`) or a path to a file of your own, then an optional
-        variant after a colon: `attention:fashion`, `mine.py:table`. base.py lists the variants.
+        variant after a colon: `attention:fashion`, `mine.py:table` (base.py lists them). Or settings that are there already.
       overrides: changed settings by their dotted names, such as `{"train.max_epochs": 3}`.
       **more: the same with two underscores for the dot: `train__max_epochs=3`.
 
     Raises:
       ConfigError: no such config or setting, a value of the wrong type, or an error in the file.
     """
-    file, variant = find(config)
-    made = _run(file, variant)
+    made = config if isinstance(config, Settings) else _run(*find(config))
     if not isinstance(made, Settings | ConfigDict):
         raise ConfigError(
             f"get_config of {config} returns {type(made).__name__}; it must return an ml_collections.ConfigDict, as "

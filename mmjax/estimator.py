@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
             columns = table.drop(columns=label)
             if all(d.kind in "biuf" for d in columns.dtypes):
                 schema = Schema(label=label, continuous=tuple(columns))
-        self._temporary = None if self.workdir else tempfile.TemporaryDirectory(prefix="mmjax-")
-        workdir = Path(self.workdir or self._temporary.name)  # type: ignore[union-attr]
+        workdir = Path(self.workdir or self._temporary_folder())
         more = {"label": label, "images": images, "schema": schema, "overrides": self._overrides(), "verbose": self.verbose}
         cross_validate(self.config, table, workdir=workdir, **more)
         if isinstance(table, pd.DataFrame):
@@ -261,7 +261,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """A temporary workdir is packed into the state, so that pickle and joblib keep the whole model."""
         state: dict[str, Any] = {**super().__getstate__(), "_loaded": None}  # type: ignore[dict-item]
-        if state.pop("_temporary", None) is not None:
+        if state.pop("_remove", None) is not None:
             with tempfile.TemporaryDirectory() as folder:
                 packed = shutil.make_archive(f"{folder}/run", "zip", self.workdir_)
                 state["_packed"] = Path(packed).read_bytes()
@@ -270,13 +270,20 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         packed = state.pop("_packed", None)
         super().__setstate__(state)
-        self._temporary = None
         if packed is not None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="mmjax-")
-            self.workdir_ = Path(self._temporary.name)
-            (self.workdir_ / "run.zip").write_bytes(packed)
-            shutil.unpack_archive(self.workdir_ / "run.zip", self.workdir_)
-            (self.workdir_ / "run.zip").unlink()
+            self.workdir_ = self._temporary_folder()
+            file = self.workdir_ / "run.zip"
+            file.write_bytes(packed)
+            shutil.unpack_archive(file, self.workdir_)
+            file.unlink()
+
+    def _temporary_folder(self) -> Path:
+        """A folder that goes when the model goes, or is fitted again."""
+        if hasattr(self, "_remove"):
+            self._remove()
+        folder = tempfile.mkdtemp(prefix="mmjax-")
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
 
 def load(workdir: str | Path, *, verbose: bool = True) -> MultiModalClassifier:

@@ -23,7 +23,7 @@ __all__ = ["Workdir", "atomic_write_bytes", "atomic_write_json", "atomic_write_t
 
 CONFIG, SCHEMA, ENVIRONMENT, LOCK = "config.json", "schema.toml", "environment.json", ".lock"
 DATA, TABLE = "data", "table.csv"
-"""Where a DataFrame that was trained on lies in its workdir."""
+"""Where a table that was fitted by the Python API lies in its workdir."""
 _NOT_OURS = "lost+found"  # a fresh disk has it; hidden files are let be, too
 
 FREE = (
@@ -144,7 +144,7 @@ class Workdir:
             names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
         except OSError as error:
             raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another work folder.") from error
-        if (self.path / DATA / TABLE).exists():  # the Python API writes a DataFrame there first
+        if (self.path / DATA / SCHEMA).exists():  # the Python API writes table and schema there first
             names.discard(DATA)
         if others := names - ({SCHEMA, ENVIRONMENT} if (self.path / LOCK).exists() else set()):
             what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"

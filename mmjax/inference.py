@@ -17,7 +17,7 @@ from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.loader import evaluation_batches, gather_rows
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
-from mmjax.errors import CheckpointError, MmjaxError, WorkdirError
+from mmjax.errors import CheckpointError, ConfigError, MmjaxError, WorkdirError
 from mmjax.io.checkpoint import config_fingerprint
 from mmjax.io.results import read_finished
 from mmjax.io.workdir import read_config, read_json
@@ -174,6 +174,25 @@ class Ensemble:
                     advance(len(rows))
         return Predictions(mean, attention, by_fold)
 
+    def codes(self, dataset: Dataset) -> dict[int, Float[np.ndarray, "N D"]]:
+        """h_mm of every row by each fold's own autoencoder; the folds' codes have nothing to do with each other.
+
+        Raises:
+          ConfigError: the config trains no task whose codes the last one reads.
+        """
+        before = [self._task(name) for name in phases(self.settings)][:-1]
+        if not before:
+            raise ConfigError("there are no codes: the config trains no autoencoder of its own; train mmae_attention, for one.")
+        task, found = before[-1], {}
+        for member in self.members:
+            parameters, parts = member.parameters[task.name], []
+            for _, block in _blocks(dataset):
+                rows = np.arange(len(block))
+                fold, size = self._fold(task, member, block, rows), self._batch(task, len(rows))
+                parts.append(predict_in_batches(task, fold, parameters, rows, batch_size=size)["h_mm"])
+            found[member.number] = np.concatenate(parts)
+        return found
+
     def held_out(self, dataset: Dataset, fold_N: np.ndarray) -> dict[int, dict[str, float]]:
         """Each finished fold's metrics on its own held-out rows, computed as training computed them.
 
@@ -194,14 +213,17 @@ class Ensemble:
     ) -> dict[str, np.ndarray]:
         """The last task's outputs of the given rows by one fold, `size` rows a batch; before, the codes it reads, if any."""
         *before, last = (self._task(name) for name in phases(self.settings))
-        nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
-        constant = fold_constants(last, member.encoders.spec, arrays["label"], nothing)
-        fold = FoldData(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
+        fold = self._fold(last, member, dataset, rows)
         if last.code_width:
             everything, coder = np.arange(len(dataset)), before[-1]
             own = self._batch(coder, len(everything))
             fold.codes = predict_in_batches(coder, fold, parameters[coder.name], everything, batch_size=own)["h_mm"]
         return predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
+
+    def _fold(self, task: Task, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldData:
+        nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
+        constant = fold_constants(task, member.encoders.spec, arrays["label"], nothing)
+        return FoldData(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
 
     def _batch(self, task: Task, rows: int) -> int:
         """Rows of a batch: no larger than `rows` need; powers of two compile seldom."""

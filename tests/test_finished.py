@@ -93,7 +93,10 @@ def test_the_advice_on_a_damaged_fold_is_true(name: str, copy: Path):
     before, fold = outcome(copy / "run"), copy / "run" / "fold_0"
     file = fold / name if name.endswith("json") else next(f for f in (fold / name / "arrays").rglob("*") if f.is_file())
     file.write_bytes(file.read_bytes()[:-1])
-    for command in (lambda: cross_validate(config(copy / "synthetic"), copy / "run", quiet), lambda: Ensemble.load(copy / "run")):
+    for command in (
+        lambda: cross_validate(config(copy / "synthetic"), copy / "run", quiet),
+        lambda: Ensemble.load(copy / "run"),
+    ):
         with pytest.raises(CheckpointError, match=rf"damaged.*delete the folder {fold} and run the same `mmjax train` command"):
             command()
     delete(fold)

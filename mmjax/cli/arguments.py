@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         return known, left
 
 
-def given_paths(args: argparse.Namespace) -> dict[str, str]:
+def given_paths(args: argparse.Namespace) -> dict[str, Any]:
     """The values of `Parser.add_paths`, by flag."""
     return {option.flag: getattr(args, option.flag) for option in path_options()}
 

@@ -25,14 +25,11 @@ def main(arguments: Sequence[str]) -> int:
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
     from mmjax.cli.closing_table import print_summary  # noqa: PLC0415
     from mmjax.io import processes  # noqa: PLC0415
-    from mmjax.train import cross_validation  # noqa: PLC0415
-    from mmjax.train.execution import runtime  # noqa: PLC0415
+    from mmjax.own_table import cross_validate  # noqa: PLC0415
 
-    runtime.set_up(settings)
     if args.distributed or args.coordinator:
         processes.start(args.coordinator, args.processes, args.process)
-    workdir = args.workdir or Path("runs") / find(args.config)[0].stem
-    summary = cross_validation.cross_validate(settings, workdir, runtime.log)
+    summary = cross_validate(settings, workdir=args.workdir or Path("runs") / find(args.config)[0].stem)
     if processes.is_primary():
         print_summary(summary)
     return 0

@@ -1,0 +1,164 @@
+"""A table of one's own, in memory or in a file, as settings of a run; and the run."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmjax import configs
+from mmjax.config import Settings
+from mmjax.data.cells import category_name
+from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, open_source
+from mmjax.datasets import infer_schema
+from mmjax.errors import ConfigError, SchemaError, WorkdirError
+from mmjax.io.atomic import write_bytes, write_text
+from mmjax.io.workdir import CONFIG, DATA, TABLE
+from mmjax.modalities.base import modalities_of
+from mmjax.notebook import make_log
+from mmjax.schema import Schema
+
+AnySchema = Schema | Mapping[str, Any] | str | Path | None
+_SCHEMA = "schema.toml"
+_ready: list[bool] = []
+
+
+def propose_schema(table: Source, *, label: str = "") -> Schema:
+    """What each column of a table seems to be; `mmjax schema` says why.
+
+    Args:
+      table: a DataFrame, or a CSV or Parquet file.
+      label: column to predict.
+
+    Raises:
+      DataError: the table cannot be read.
+      SchemaError: there is no column `label`.
+    """
+    return infer_schema.propose_schema(table, label=label)[0]
+
+
+def cross_validate(
+    config: str | Settings,
+    table: Source | None = None,
+    *,
+    workdir: str | Path,
+    label: str = "",
+    schema: AnySchema = None,
+    images: str | Path = "",
+    overrides: Mapping[str, Any] | None = None,
+    verbose: bool = True,
+) -> dict[str, Any]:
+    """Trains and scores a config fold by fold; the same call goes on with an existing workdir.
+
+    Args:
+      config: name, file or settings, see `get_config`; with a table a name without a variant is its variant `table`.
+      table: a DataFrame, or a CSV or Parquet file; None: the config's own data set, such as `attention:fashion`'s.
+      workdir: folder of the run; a DataFrame is written there, as `data/table.csv`.
+      label: column to predict.
+      schema: of the table: a Schema, its dict or TOML file; None: as `propose_schema` says.
+      images: folder of the table's photos; '': the table's own folder, a DataFrame's: the current folder.
+      overrides: changed settings, see `get_config`.
+      verbose: prints what `mmjax train` prints.
+
+    Returns:
+      summary.json: `mean`, `std` and `by_fold` of each metric on the held-out rows, and more.
+
+    Raises:
+      MmjaxError: bad data, config, schema or workdir.
+    """
+    from mmjax.train import cross_validation  # noqa: PLC0415 - imports jax
+
+    log = make_log(verbose)
+    if table is not None and isinstance(config, str):
+        file, variant = configs.find(config)
+        config = config if variant or file.resolve().parent != configs.FOLDER else f"{file.stem}:table"
+    settings = configs.get_config(config, overrides)
+    if table is not None:
+        roles = _schema(schema, table, label)
+        settings = _on_table(settings, table, Path(workdir), roles, str(images))
+        if "model.modalities" not in (overrides or {}):
+            settings = _with_what_is_there(settings, roles, log)
+    set_up(settings)
+    return cross_validation.cross_validate(settings, workdir, log)
+
+
+def set_up(settings: Settings) -> None:
+    """Settings of the whole process, made once."""
+    from mmjax.train.execution import runtime  # noqa: PLC0415 - imports jax
+
+    if not _ready:
+        runtime.set_up(settings)
+        _ready.append(True)
+
+
+def _schema(given: AnySchema, table: Source, label: str) -> Schema:
+    if given is None:
+        return propose_schema(table, label=label)
+    if isinstance(given, str | Path):
+        given = Schema.load(given)
+    schema = given if isinstance(given, Schema) else Schema.from_dict(dict(given))
+    if label and schema.label not in ("", label):
+        raise SchemaError(f"the schema's label is {schema.label!r} and label={label!r} is asked for; give one.")
+    return replace(schema, label=label or schema.label)
+
+
+def _on_table(settings: Settings, table: Source, workdir: Path, schema: Schema, images: str) -> Settings:
+    """Writes a DataFrame and the schema into the workdir, so that any later session finds what was trained on.
+
+    CSV: no optional package reads it, any tool opens it, and its cells are the very texts that training reads.
+    """
+    folder = workdir / DATA
+    if isinstance(table, pd.DataFrame):
+        _write_table(table, folder / TABLE)
+        images, file = images or str(Path.cwd()), folder / TABLE
+    else:
+        file = Path(table).absolute()
+    write_text(folder / _SCHEMA, schema.dumps())
+    places = {"name": "table", "root": str(file.parent.absolute()), "table": file.name, "max_rows": settings.data.max_rows}
+    photos = {"images": str(Path(images).absolute())} if images else {}
+    return replace(settings, data=replace(settings.data, **places, **photos, schema=str((folder / _SCHEMA).absolute())))
+
+
+def _write_table(table: pd.DataFrame, file: Path) -> None:
+    out, opened = io.StringIO(newline=""), open_source(table, DataReport())
+    csv.writer(out, lineterminator="\n").writerows([opened.header, *opened.rows])
+    content = out.getvalue().encode("utf-8", "surrogatepass")
+    if file.is_file() and file.read_bytes() == content:
+        return
+    if (file.parents[1] / CONFIG).exists():
+        raise WorkdirError(f"{file.parents[1]} holds a run on another table; fit in another workdir, or delete this one.")
+    write_bytes(file, content)
+
+
+def _with_what_is_there(settings: Settings, schema: Schema, log: Callable[[str], None]) -> Settings:
+    """Without the modalities that the table has not."""
+    there = {name for m in modalities_of(schema, settings.data) for name in (m.kind, m.name)}
+    wanted = settings.model.modalities
+    kept = tuple(m for m in wanted if m in there)
+    if not kept:
+        raise ConfigError(f"the model reads {', '.join(wanted)}, and the schema names no column for it; check the schema.")
+    if kept != wanted:
+        log(f"The table has no {' and no '.join(m for m in wanted if m not in kept)}: the model reads {', '.join(kept)}.")
+    return replace(settings, model=replace(settings.model, modalities=kept))
+
+
+def kinds(column: Any) -> list[Any]:
+    """A label column's different values, as JSON can keep them."""
+    found = column.dropna().unique().tolist()
+    return [kind if isinstance(kind, str | int | float | bool) else str(kind) for kind in found]
+
+
+def texts(values: list[Any]) -> list[str]:
+    """Values as the table has them."""
+    return [category_name(row[0]) for row in open_source(pd.DataFrame({"label": values}), DataReport()).rows]
+
+
+def parsed(names: Sequence[str]) -> Any:
+    """Class names of a file as what `pd.read_csv` takes them for: numbers, true and false, or text."""
+    text = pd.DataFrame({"label": list(names)}).to_csv(index=False)
+    parsed = pd.read_csv(io.StringIO(text), keep_default_na=False)["label"]
+    return parsed if texts(parsed.tolist()) == [category_name(name) for name in names] else pd.Series(names, dtype=object)

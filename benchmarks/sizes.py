@@ -124,7 +124,7 @@ def make_spec(row: int, size: Size) -> InputSpec:
 
 
 def random_rows(spec: InputSpec, rows: int, *, code_width: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
-    """Encoded rows with every modality present, under the keys of mmjax/modalities/base.py; texts fill 20 to 100 % of their tokens."""
+    """Encoded rows with every modality present (mmjax/modalities/base.py); texts fill 20 to 100 % of their tokens."""
     rng = np.random.default_rng(seed)
     shapes = {k: (v.shape, v.dtype) for k, v in blank_batch(spec, rows, code_width).items()}
     out: dict[str, np.ndarray] = {}

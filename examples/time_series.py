@@ -1,7 +1,7 @@
 """A modality of one's own in one file: a column of numbers over time, such as "0.1 0.4 -0.2 ...", as long in every row.
 
-Import this file before training. Schema: series = "ecg" (or a list of columns). Config: model.modalities = ("tabular", "series"),
-data.series_length = 64, model.series.maps = 16.
+Import this file before training. Schema: series = "ecg" (or a list of columns). Config: model.modalities = ("tabular",
+"series"), data.series_length = 64, model.series.maps = 16.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

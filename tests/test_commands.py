@@ -146,10 +146,10 @@ def test_overrides_of_a_command_line(text: str, value: object):
 @pytest.mark.parametrize(
     ("variant", "modalities", "name"),
     [
-        ("", ("tabular", "text", "image"), DataSettings.name),
+        ("", ("tabular", "text", "image"), "synthetic"),
         (":table", ("tabular", "text", "image"), "table"),
         (":petfinder+grouped", ("tabular", "text", "image"), "petfinder"),
-        (":image+tabular", ("tabular", "image"), DataSettings.name),
+        (":image+tabular", ("tabular", "image"), "synthetic"),
         (":image,fashion", ("image",), "fashion"),
     ],
 )

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every number of docs/RESULTS.md on real data: `benchmarks/real_data.sh DATA WORK [petfinder|fashion|table2 ...]`.
-# DATA holds petfinder/ and fashion/; WORK keeps the work folders. A part that was cut off goes on where it stood.
+# DATA holds petfinder/ and fashion/; WORK keeps the workdirs. A part that was cut off goes on where it stood.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 DATA=$1 WORK=$2

@@ -27,7 +27,7 @@ class CheckpointError(MmjaxError):
 
 
 class WorkdirError(MmjaxError):
-    """The work folder is in use, read-only, full, or belongs to another config."""
+    """The workdir is in use, read-only, full, or belongs to another config."""
 
 
 class NonFiniteError(MmjaxError):

@@ -240,7 +240,7 @@ def test_predict_leaves_the_old_output_alone_when_it_fails(trained: "Trained", t
 def test_predict_writes_over_nothing_that_is_read(
     trained: "Trained", copy_of: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """The work folder's files, the training table, and the input under the report's name are left as they are."""
+    """The workdir's files, the training table, and the input under the report's name are left as they are."""
     workdir, root = copy_of(trained.workdir), tmp_path / "root"
     root.mkdir()
     data = root / "new.csv.report.json"
@@ -271,7 +271,7 @@ def test_evaluate_finds_the_numbers_of_summary_json(trained: "Trained", capsys: 
 def test_evaluate_says_which_number_differs(
     trained: "Trained", copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ):
-    """A work folder whose summary was changed by hand: exit code 1, and the number named."""
+    """A workdir whose summary was changed by hand: exit code 1, and the number named."""
     workdir = copy_of(trained.workdir)
     summary = json.loads((workdir / "summary.json").read_text())
     summary["by_fold"]["1"]["metrics"]["log_loss"] += 1e-5

@@ -123,12 +123,12 @@ def test_groups_and_chosen_rows_count_where_they_decide_the_folds(root: Path):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 1, "columns": {}, "rows": "abc"}', "\x00"])
 def test_a_damaged_file_is_one_sentence(content: str, tmp_path: Path):
-    (tmp_path / "data_digest.json").write_text(content)
-    with pytest.raises(WorkdirError, match=r"data_digest\.json: is damaged \(\w+\); restore it, or delete it"):
-        DataFingerprint.load(tmp_path / "data_digest.json")
+    (tmp_path / "data_fingerprint.json").write_text(content)
+    with pytest.raises(WorkdirError, match=r"data_fingerprint\.json: is damaged \(\w+\); restore it, or delete it"):
+        DataFingerprint.load(tmp_path / "data_fingerprint.json")
     assert DataFingerprint.load(tmp_path / "none.json") is None
-    (tmp_path / "data_digest.json").write_text('{"version": 99}')
-    assert DataFingerprint.load(tmp_path / "data_digest.json") is None
+    (tmp_path / "data_fingerprint.json").write_text('{"version": 99}')
+    assert DataFingerprint.load(tmp_path / "data_fingerprint.json") is None
 
 
 def test_a_hundred_thousand_texts_take_no_time():

@@ -138,7 +138,7 @@ def test_damaged_results_are_named_and_written_again_once_deleted(
     assert outcome(copy / "run") == before
 
 
-@pytest.mark.parametrize("name", ["config.json", "schema.toml", "environment.json", "folds.csv", "data_digest.json"])
+@pytest.mark.parametrize("name", ["config.json", "schema.toml", "environment.json", "folds.csv", "data_fingerprint.json"])
 @pytest.mark.parametrize("content", [b"x = [", b"3", b"\xff\xfe", b""])
 def test_no_damaged_file_is_a_traceback(name: str, content: bytes, copy: Path):
     (copy / "run" / name).write_bytes(content)
@@ -162,10 +162,10 @@ def test_data_that_changed_are_refused_and_restored_ones_are_not(copy: Path):
     assert outcome(run) == before
     table.to_csv(file, index=False)
     cross_validate(config(copy / "synthetic"), run, quiet)
-    (run / "data_digest.json").unlink()  # a workdir of an older version has none
+    (run / "data_fingerprint.json").unlink()  # a workdir of an older version has none
     edited.to_csv(file, index=False)
     cross_validate(config(copy / "synthetic"), run, quiet)
-    assert not (run / "data_digest.json").exists(), "the data it was begun with are not known"
+    assert not (run / "data_fingerprint.json").exists(), "the data it was begun with are not known"
 
 
 @pytest.mark.parametrize(

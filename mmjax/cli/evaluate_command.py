@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser("evaluate", "Scores a workdir's folds on their held-out rows, or on a labelled table as an ensemble.")
     parser.add_argument("--workdir", required=True, help="as given to train")
-    parser.add_argument("--data", default="", help="labelled CSV file; the folds' own held-out rows if left out")
+    parser.add_argument("--data", default="", help="labelled table (CSV or Parquet); the folds' own held-out rows if left out")
     parser.add_paths()
     parser.add_argument("--root", default="", help="where the data set has moved since training")
     parser.add_argument("--json", action="store_true", help="prints JSON alone")

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
       MmjaxError: a wrong argument, a table that cannot be read, or `--out` cannot be written.
     """
     parser = Parser("schema", "Proposes a schema for a table: a role for every column, and the reason.")
-    parser.add_argument("table", help="CSV file")
+    parser.add_argument("table", help="CSV or Parquet file")
     parser.add_argument("--label", default="", help="column to predict")
     parser.add_argument("--out", default="", help="TOML file to write; printed if left out")
     args = parser.parse(arguments)

@@ -1,1 +1,1 @@
-"""Files to batches: tables, folds, one fitted encoder a modality, photos, the loader, the synthetic task."""
+"""Files to cells, pixels and batches of row numbers; nothing here knows a modality."""

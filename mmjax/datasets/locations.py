@@ -69,7 +69,7 @@ def _schema_file(data: Any, root: Path) -> Path:
 
 def _table(root: Path, names: Sequence[str]) -> Path:
     if not names:
-        raise ConfigError("config.data.table is empty; set it to the CSV file.")
+        raise ConfigError("config.data.table is empty; set it to the table's file.")
     for name in names:
         for path in (root / name, Path(name)):
             if path.is_file():

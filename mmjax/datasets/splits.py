@@ -126,7 +126,7 @@ def read_folds(path: Path) -> tuple[list[str], Int[np.ndarray, " N"]]:
             rows = list(csv.reader(handle))[1:]
         return [r[0] for r in rows], np.array([int(r[1]) for r in rows], np.int32)
     except (OSError, ValueError, OverflowError, IndexError, csv.Error) as error:
-        raise WorkdirError(f"{path}: the saved folds cannot be read ({error}); use another work folder.") from error
+        raise WorkdirError(f"{path}: the saved folds cannot be read ({error}); use another workdir.") from error
 
 
 def load_folds(path: Path, ids: np.ndarray) -> Int[np.ndarray, " N"]:
@@ -138,6 +138,6 @@ def load_folds(path: Path, ids: np.ndarray) -> Int[np.ndarray, " N"]:
     names, numbers = read_folds(path)
     if names != [str(i) for i in ids]:
         raise WorkdirError(
-            f"{path}: the saved folds are of another table ({len(names)} rows, now {len(ids)}); use another work folder."
+            f"{path}: the saved folds are of another table ({len(names)} rows, now {len(ids)}); use another workdir."
         )
     return numbers

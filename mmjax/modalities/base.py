@@ -119,7 +119,7 @@ class Modality(ABC):
     shared_parts: ClassVar[tuple[str, ...]] = ()  # arrays that no encoder touches: the same in every fold
     learns_sizes: ClassVar[bool] = True  # False: `assumed_sizes` are what any encoder has
     convolves: ClassVar[bool] = False  # its tower's activations outgrow the caches in large batches
-    scans: ClassVar[bool] = True  # False: XLA's CPU backend computes its tower twenty times slower in a loop's body
+    scans: ClassVar[bool] = True  # False: XLA's CPU backend computes its tower several times slower in a loop's body
 
     @dataclass(frozen=True)
     class DataSettings:

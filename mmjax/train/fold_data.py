@@ -87,7 +87,7 @@ def evaluation_batch(task: Task, rows: int) -> int:
     """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
 
     The rule is 256, but 32 for a classifier with convolutions on a CPU: the activations of more need memory (a sixth to a third
-    of a process's) and leave the caches (photos take a tenth longer; docs/RESULTS.md, Speed).
+    of a process's) and leave the caches (photos take a tenth longer; docs/PERFORMANCE.md).
     """
     rule = _CACHED if task.convolves and jax.default_backend() == "cpu" else _EVALUATED
     return evaluation_batch_size(rows, task.settings.train.eval_batch_size or rule)

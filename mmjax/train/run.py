@@ -34,7 +34,7 @@ from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fo
 
 _IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
-FOLDS, FINGERPRINT, SPEC, PLANS = "folds.csv", "data_digest.json", "spec.json", "plan.json"
+FOLDS, FINGERPRINT, SPEC, PLANS = "folds.csv", "data_fingerprint.json", "spec.json", "plan.json"
 
 Log = Callable[[str], None]
 

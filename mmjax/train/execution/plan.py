@@ -190,7 +190,7 @@ def _vmap(task: Task, sizes: Sizes) -> bool:
 
     On a GPU batched small matrix products win: one fold's step is all dispatch overhead. A batched convolution becomes a
     grouped one and loses, and a fold with large matrices (text or pixel autoencoders) is already at the memory's speed. On a
-    CPU threads win (docs/RESULTS.md, Speed): nothing waits for the slowest part of a small operation.
+    CPU threads win (docs/PERFORMANCE.md): nothing waits for the slowest part of a small operation.
     """
     wins = task.dense and sizes.state_bytes < _SMALL and jax.default_backend() != "cpu"
     return {"vmap": True, "auto": wins}.get(task.settings.train.fold_parallel, False)

@@ -44,7 +44,7 @@ def keep_memory() -> None:
     """Lets glibc keep what is freed for the next allocation, instead of giving it back to the kernel; elsewhere, nothing.
 
     XLA's CPU backend takes a program's scratch memory anew at every call. Given back each time, its pages are zeroed by the
-    kernel again and again (docs/RESULTS.md, Speed, has what PyTorch gains by the same). One arena, because the
+    kernel again and again (docs/PERFORMANCE.md, has what PyTorch gains by the same). One arena, because the
     others cannot grow past 64 MiB. Settings of the environment win (mallopt(3)).
     """
     if not sys.platform.startswith("linux") or any(v.startswith(("MALLOC_", "GLIBC_TUNABLES")) for v in os.environ):
@@ -60,7 +60,7 @@ def worth_keeping(*runs: Settings) -> bool:
 
     Steps on a table alone have little scratch memory, and their folds' threads would wait for each other at the one arena.
     Large photos lose: other arrays come to lie in the hole that the scratch memory of a step leaves, and the next step takes
-    new memory: far more in all, and more time at 512 px (docs/RESULTS.md, Larger photos).
+    new memory: far more in all, and more time at 512 px (docs/PERFORMANCE.md).
     """
     kinds = registry.modalities()
     wanted = any(m not in kinds or kinds[m].convolves for run in runs for m in run.model.modalities)

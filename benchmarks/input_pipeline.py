@@ -44,7 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or one of its processes."""
-    run_cases(parse(argv), NAME, cases, lambda job: (_ours if job["kind"] == "ours" else _theirs)(job) | memory())
+    run_cases(parse(argv), NAME, cases, lambda job: (run_ours if job["kind"] == "ours" else _theirs)(job) | memory())
 
 
 def cases(report: Report) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -106,7 +106,8 @@ def _waiting(batches: Iterable[Any], step: Callable[[Any], Any], finish: Callabl
     return {"wait_share": waited / total, "wait_ms": 1e3 * waited / max(steps, 1), "step_ms": 1e3 * total / max(steps, 1)}
 
 
-def _ours(job: dict[str, Any]) -> dict[str, Any]:
+def run_ours(job: dict[str, Any]) -> dict[str, Any]:
+    """Our loader's epochs and waiting by this process; the job as `measure` makes it."""
     from benchmarks.ours import start_device  # noqa: PLC0415 - a worker imports its own side alone
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.data.image_store import open_image_store  # noqa: PLC0415

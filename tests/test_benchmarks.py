@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import apart, contenders, harness, ready, report, sizes, step_throughput, synth
+from benchmarks import ablation, apart, contenders, harness, ready, report, sizes, step_throughput, switches, synth
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.table import read_table
 from mmjax.schema import Schema
@@ -266,6 +266,26 @@ def test_step_throughput_writes_what_the_report_reads(tmp_path):
     ]
     assert shown.count("| row1 |") == 2
     assert "peak GiB" in shown
+
+
+def test_every_switch_replaces_something():
+    """Fails when an optimisation is renamed or gone and its switch would measure nothing; in a process of its own."""
+    thrown = "from benchmarks.switches import ALL, SWITCHES; [s.off() for s in SWITCHES.values()]; print({*ALL} - {*SWITCHES})"
+    done = subprocess.run([sys.executable, "-c", thrown], capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_ablation_prints_what_a_switch_costs(tmp_path):
+    """Fails when a variant does not run, or its ratio is of the wrong two."""
+    flags = f"--size tiny --rows 1 --parts steps --variants lookup --rounds 2 --seconds 0.01 --out {tmp_path}"
+    ablation.main(flags.split())
+    found = json.loads((tmp_path / "ablation.json").read_text())
+    assert {"device", "versions", "git", "date", "cores"} <= set(found["facts"])
+    pair = found["cases"]["steps_1_0"]["variants"]["lookup"]["step"]
+    assert [len(pair[k]) for k in ("on", "off", "on_cpu", "off_cpu")] == [2, 2, 2, 2]
+    pair = {"on": [1.0, 2.0, 4.0], "off": [3.0, 2.0, 4.0], "on_cpu": [1.0, 1.0, 1.0], "off_cpu": [2.0, 2.0, 2.0]}
+    shown = switches.table([{"cases": {"steps_1_0": {"variants": {"lookup": {"step": pair}}}}}])
+    assert "| 1.00 (1.00-3.00), best 2.00, cpu 2.00 |" in shown
 
 
 def test_a_case_that_fails_leaves_the_others(tmp_path):

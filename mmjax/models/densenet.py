@@ -1,7 +1,7 @@
 """Image tower: DenseNet-BC (Huang et al. 2017, "Densely Connected Convolutional Networks").
 
 Two formulations of one network on one parameter tree. `fast=False` is Flax's own layers. `fast=True` is for CPUs, where XLA's
-convolutions are slow: see fast_conv.py; both agree to 1e-5.
+convolutions are slow: see ops/cpu/convolution.py; both agree to 1e-5.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
 from mmjax.models.mlp import dense_init
-from mmjax.ops.cpu import convolution as fast_conv
+from mmjax.ops.cpu import convolution
 from mmjax.ops.cpu.convolution import Maps
 
 EPSILON = 1.001e-5
@@ -52,7 +52,7 @@ class DenseNet(nn.Module):
         """Returns v_visual."""
         norm = partial(NormReLU, dtype=self.dtype, axis_name=self.axis_name, fast=self.fast, momentum=self.momentum)
         conv = partial(Conv, dtype=self.dtype, fast=self.fast)
-        pool = fast_conv.max_pool if self.fast else partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME")
+        pool = convolution.max_pool if self.fast else partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME")
         x = conv(self.stem, 7, stride=2, name="stem_conv")(pixels(image_BxHxWxC, self.dtype))
         x = pool(norm(name="stem_norm")(Maps(x), train=train))
         for block, layers in enumerate(self.layers):
@@ -98,7 +98,7 @@ class Conv(nn.Module):
         """Convolves."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", conv_init, shape).astype(self.dtype)
-        run = fast_conv.convolve if self.fast else fast_conv.plain_convolve
+        run = convolution.convolve if self.fast else convolution.plain_convolve
         return run(x, kernel, self.stride)
 
 
@@ -127,4 +127,4 @@ class NormReLU(nn.Module):
                 name="norm",
             )
             return nn.relu(norm(maps.concatenated()))
-        return fast_conv.FastNorm(self.momentum, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)
+        return convolution.FastNorm(self.momentum, EPSILON, self.dtype, self.axis_name, name="norm")(maps, train=train)

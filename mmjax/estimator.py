@@ -165,9 +165,9 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if y is None and not label and schema is None:
             raise ValueError("fit requires y to be passed, but the target y is None; or name X's column with label=.")
         if isinstance(X, str | Path):
-            if y is not None:
-                raise ValueError("X is a file, which has its labels: name their column with label= and leave y out.")
-            return X, label
+            if y is None:
+                return X, label
+            raise ValueError("X is a file, which has its labels: name their column with label= and leave y out.")
         if not isinstance(X, pd.DataFrame):
             if y is None:
                 raise ValueError("fit requires y to be passed, but the target y is None: an array has no column of labels.")
@@ -176,12 +176,12 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if y is None:
             return X, label
         check_classification_targets(y)
+        if len(pd.Series(y).unique()) < 2:
+            raise ValueError("y has 1 class; a classifier needs two.")
         label = label or str(getattr(y, "name", None) or "label")
-        if len(y) != len(X):
-            raise ValueError(f"X has {len(X)} rows and y has {len(y)} labels.")
         while label in X.columns:
             label += "_"
-        return X.assign(**{label: np.asarray(y) if not isinstance(y, pd.Series) else y.array}), label
+        return X.assign(**{label: getattr(y, "array", y)}), label  # by place, whatever y's index
 
     def _overrides(self) -> dict[str, Any]:
         named = {

@@ -189,3 +189,19 @@ def test_cross_validate_is_the_command_line(tmp_path: Path, synthetic_cache: Pat
     files = [tmp_path / run / "predictions.csv" for run in ("python", "shell")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert summary["mean"]["accuracy"] == mmjax.load(tmp_path / "shell", verbose=False).summary_.loc["mean", "accuracy"]
+
+
+EXPECTED = {
+    "check_dtype_object": "any object is a category, by its text",
+    "check_estimators_nan_inf": "a missing value is a value like others, and is reported",
+    "check_classifier_data_not_an_array": "a DataFrame's few whole numbers are codes (propose_schema), an array's are numbers",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_checks():
+    """All but those that mean something else for mixed columns."""
+    overrides = {"model.width": 16, "model.tabular_hidden": (16,), "train.devices": 1, "train.patience": 30}
+    model = small(max_epochs=30, learning_rate=0.03, batch_size=8, overrides=overrides)
+    check_estimator(model, expected_failed_checks=EXPECTED, on_skip=None)

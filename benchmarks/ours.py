@@ -1,7 +1,7 @@
 """Our side of a comparison: the production path (make_plan, Executor, train_chunk), fed with random rows."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -68,7 +68,7 @@ class Prepared:
     def to_dict(self) -> dict[str, Any]:
         """What JSON keeps."""
         return {
-            "plan": self.plan.to_dict(),
+            "plan": asdict(self.plan),
             "step_flops": self.step_flops,
             "parameters": self.parameters,
             "minimum_bytes": self.minimum_bytes,

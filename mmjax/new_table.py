@@ -60,9 +60,8 @@ def open_new_table(
             report.add("modality_absent", file=name, value=m.name, action=f"absent in every row: {lacking[m.name]}")
             schema = m.without(schema)
     schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
-    present = tuple(m.name for m in modalities if m.name not in lacking)
-    new = NewTable(table, schema, ensemble.spec.classes, present)
-    dataset = open_dataset(data, present, require_label=labelled, report=report, new=new, log=log)
+    new = NewTable(table, schema, ensemble.spec.classes, tuple(m for m in modalities if m.name not in lacking))
+    dataset = open_dataset(data, (), require_label=labelled, report=report, new=new, log=log)
     for m in dataset.modalities:
         fitted = [member.encoders.encoders[m.name] for member in ensemble.members]
         m.report_unseen(fitted, dataset.columns[m.name], report)

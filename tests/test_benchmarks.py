@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks import ablation, apart, contenders, harness, ready, report, sizes, step_throughput, switches, synth
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.table import read_table
 from mmjax.schema import Schema
 from mmjax.tasks.base import make_task
+from tests.reading import read_file
 
 TINY = sizes.SIZES["tiny"]
 
@@ -135,7 +135,7 @@ def test_the_synthetic_table_reads_as_its_schema_says(tmp_path):
     folder = synth.write_data(tmp_path / "data", 60, tokens=8, photo=(32, 24))
     schema = Schema.load(folder / "schema.toml")
     report_of_data = DataReport(strict=True)
-    table = read_table(folder / synth.TABLE, schema, text_length=8, report=report_of_data)
+    table = read_file(folder / synth.TABLE, schema, text_length=8, report=report_of_data)
     assert len(table.ids) == 60
     assert table.categorical.shape == (60, len(synth.LEVELS))
     assert table.continuous.shape == (60, synth.NUMBERS)

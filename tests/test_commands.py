@@ -250,7 +250,7 @@ def test_predict_writes_over_nothing_that_is_read(
     for out, said in ((workdir / "config.json", "in the workdir"), (root / "new.csv", "which is the input itself")):
         assert main([*line, f"--out={out}"]) == 2
         assert said in capsys.readouterr().err
-    trained_here = data_settings("table", str(root), "train.csv", "schema.toml")
+    trained_here = data_settings(name="table", root=str(root), table="train.csv", schema="schema.toml")
     for file in (root / "train.csv", root / "schema.toml"):
         with pytest.raises(ConfigError, match="is the input itself"):
             _refuse_inputs(file, _trained_on(trained_here, Schema.load(root / "schema.toml")))
@@ -313,8 +313,8 @@ def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Pat
     out = tmp_path / "proposed.toml"
     assert main(["schema", str(trained.table), "--label=route", f"--out={out}"]) == 0
     schema = Schema.load(out)
-    assert (schema.id, schema.label, schema.image) == ("parcel", "route", "photo")
-    assert {"mass", "age"} <= set(schema.continuous)
+    assert (schema.id, schema.label, schema["image"]) == ("parcel", "route", ("photo",))
+    assert {"mass", "age"} <= set(schema["continuous"])
     shown = capsys.readouterr().out
     assert all(column in shown for column in ("parcel", "material", "photo"))
     assert "No label yet" not in shown

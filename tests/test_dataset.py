@@ -14,6 +14,7 @@ from mmjax.config import data_settings
 from mmjax.datasets.dataset import NewTable, open_dataset
 from mmjax.datasets.splits import make_folds
 from mmjax.errors import ConfigError, DataError, SchemaError
+from mmjax.modalities.base import modalities_of
 from tests.reading import schema_of
 
 COLUMNS = (
@@ -96,7 +97,8 @@ def test_a_model_of_photos_needs_one(tmp_path: Path):
     data = replace(data, images="photos")
     with pytest.raises(DataError, match="photos/: none of the 3 photos named in column photo can be read"):
         open_dataset(data, ("image",))
-    new = NewTable(tmp_path / "rows.csv", schema_of(id="id", image="photo"), ("a", "b"), ("image",))
+    schema = schema_of(id="id", image="photo")
+    new = NewTable(tmp_path / "rows.csv", schema, ("a", "b"), tuple(modalities_of(schema, data)))
     assert open_dataset(data, ("image",), new=new).present("image").sum() == 0
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "b.jpg")
     assert open_dataset(data, ("image",)).present("image").tolist() == [False, False, True, False]

@@ -171,7 +171,8 @@ def test_a_damaged_file_is_named(file: str, trained: "Trained", copy_of: Callabl
 def test_folds_of_other_sizes_are_refused(trained: "Trained", copy_of: Callable[[Path], Path]):
     workdir = copy_of(trained.workdir)
     spec = json.loads((workdir / "spec.json").read_text())
-    (workdir / "spec.json").write_text(json.dumps(spec | {"vocabulary": spec["vocabulary"] + 1}))
+    spec["sizes"]["text"]["vocabulary"] += 1
+    (workdir / "spec.json").write_text(json.dumps(spec))
     with pytest.raises(CheckpointError, match="another model"):
         Ensemble.load(workdir)
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from mmjax.config import Settings, data_settings
-from mmjax.datasets import fingerprint as module
+from mmjax.data.hashing import hash_rows
 from mmjax.datasets.dataset import Dataset, open_dataset
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import WorkdirError
 
-ALL = ("tabular", "text", "image", "image_features")
+ALL = ("tabular", "text", "image", "vectors")
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def write_vectors(folder: Path, changed: int = -1) -> None:
     np.savez(folder / "vectors.npz", ids=[f"P{i:06d}" for i in range(20)], features=vector_NxV)
 
 
-def opened(root: Path, group: str = "", **data: str) -> Dataset:
+def opened(root: Path, group: str = "", modalities: tuple[str, ...] = ALL, task: str = "classifier", **data: str) -> Dataset:
     where = {"root": str(root), "table": "parcels.csv", "schema": "schema.toml", "cache": str(root.parent / "c")}
     settings = data_settings(name="table", **where, image_size=8, **data)
-    return open_dataset(settings, ALL, group=group)
+    return open_dataset(settings, modalities, group=group, task=task)
 
 
 def settings_of(modalities: tuple[str, ...] = ALL, group: str = "", task: str = "classifier") -> Settings:
@@ -71,7 +71,7 @@ CHANGES = [
     (cell("age", 1, ""), 2, "age"),
     (cell("note", 3, "another note"), 4, "note"),
     (photo, 5, "photos (photo)"),
-    (lambda root: write_vectors(root, 6), 7, "image vectors"),
+    (lambda root: write_vectors(root, 6), 7, "vectors (vectors.npz)"),
 ]
 
 
@@ -95,30 +95,33 @@ def test_a_change_is_placed(change: Callable[[Path], None], row: int, column: st
 def test_what_is_not_read_may_change(root: Path):
     """A run of the text alone: other columns, photos, a value written otherwise, and the label of an autoencoder."""
     text = settings_of(("text",))
-    before, blind = (
-        DataFingerprint.of(opened(root), text),
-        DataFingerprint.of(opened(root), settings_of(("text",), task="autoencoder")),
-    )
+
+    def found(task: str = "classifier") -> DataFingerprint:
+        return DataFingerprint.of(opened(root, modalities=("text",), task=task), text)
+
+    before, blind = found(), found("autoencoder")
     for change, _, column in CHANGES:
         if column not in ("route", "note"):
             change(root)
     cell("note", 2, pd.read_csv(root / "parcels.csv", dtype=str)["note"][2].upper() + " !")(root)
-    assert DataFingerprint.of(opened(root), text).columns == before.columns
+    assert found().columns == before.columns
     cell("route", 7, "nowhere")(root)
-    assert DataFingerprint.of(opened(root), text).columns != before.columns
-    assert DataFingerprint.of(opened(root), settings_of(("text",), task="autoencoder")).columns == blind.columns
+    assert found().columns != before.columns
+    assert found("autoencoder").columns == blind.columns
 
 
 def test_groups_and_chosen_rows_count_where_they_decide_the_folds(root: Path):
     alone, grouped = settings_of(("tabular",)), settings_of(("tabular",), group="schema")
-    first, other = opened(root, "schema", rows_with="image"), DataFingerprint.of(opened(root), alone)
+    table = ("tabular",)
+    first = opened(root, "schema", table, rows_with="image")
+    other = DataFingerprint.of(opened(root, modalities=table), alone)
     before = DataFingerprint.of(first, grouped)
     cell("sender", 5, "someone else")(root)
     cell("photo", 9, "")(root)
-    dataset = opened(root, "schema", rows_with="image")
+    dataset = opened(root, "schema", table, rows_with="image")
     with pytest.raises(WorkdirError, match=r"row 6 .* is the first, changed: config.data.rows_with, groups \(sender\)\)"):
         DataFingerprint.of(dataset, grouped).check(before, dataset, root)
-    assert DataFingerprint.of(opened(root), alone).columns == other.columns
+    assert DataFingerprint.of(opened(root, modalities=table), alone).columns == other.columns
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 1, "columns": {}, "rows": "abc"}', "\x00"])
@@ -136,7 +139,7 @@ def test_a_hundred_thousand_texts_take_no_time():
     word_NxT = np.random.default_rng(0).integers(0, 50_000, (100_000, 64), dtype=np.int32)
     lookup = np.arange(50_000, dtype=np.uint64)
     begun = time.process_time()
-    one_N = module._of_rows(word_NxT, lookup)
+    one_N = hash_rows(word_NxT, lookup)
     assert time.process_time() - begun < 2
     word_NxT[9, [3, 4]] = word_NxT[9, [4, 3]]
-    assert np.flatnonzero(one_N != module._of_rows(word_NxT, lookup)).tolist() == [9], "the order of words counts"
+    assert np.flatnonzero(one_N != hash_rows(word_NxT, lookup)).tolist() == [9], "the order of words counts"

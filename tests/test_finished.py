@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mmjax.config import Settings
+from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import CheckpointError, DataError, Interrupted, MmjaxError, WorkdirError
 from mmjax.inference import Ensemble
 from mmjax.train.callbacks import StopSignals
@@ -172,8 +173,8 @@ def test_data_that_changed_are_refused_and_restored_ones_are_not(copy: Path):
     ("row", "wrong", "said"),
     [
         ("tabular", {"cv__folds": 400}, "set config.cv.folds to at most 120"),
-        ("text", {"data__schema": "no_text.toml"}, "the schema names no text column"),
-        ("text", {"data__vectors": "/no/such/glove.txt"}, "check data.vectors"),
+        ("text", {"data__schema": "no_text.toml"}, "the schema names no text"),
+        ("text", {"data__word_vectors": "/no/such/glove.txt"}, "check data.word_vectors"),
     ],
 )
 def test_a_rejected_first_run_does_not_claim_the_folder(row: str, wrong: dict[str, Any], said: str, made: Path, tmp_path: Path):

@@ -71,7 +71,7 @@ def test_parameters_are_those_of_a_trained_fold(trained_autoencoder: Path):
     ensemble = Ensemble.load(trained_autoencoder)
     phases = footprints(ensemble.settings, ensemble.spec, 240)
     for phase in phases:
-        params = ensemble.members[0].modules[phase.phase]["params"]
+        params = ensemble.members[0].parameters[phase.phase].params
         assert phase.total_parameters == sum(x.size for x in jax.tree.leaves(params))
         assert phase.step_bytes["parameters"] == sum(x.nbytes for x in jax.tree.leaves(params))
 
@@ -136,5 +136,5 @@ def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
 def test_people_get_tables(capsys: pytest.CaptureFixture[str]):
     assert main(["inspect", "--config=ae_attention:petfinder_features"]) == 0
     shown = capsys.readouterr().out
-    for word in ("tower_image_features", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 image features"):
+    for word in ("tower_vectors", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 features"):
         assert word in shown

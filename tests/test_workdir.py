@@ -189,7 +189,7 @@ def test_moved_data_and_other_intervals_are_the_same_run(tmp_path):
     assert (read_config(work.path) or {})["data"]["root"] == "/new"
     one, two = (config_fingerprint(s.to_dict() | {"schema": t}) for s, t in ((first, SCHEMA), (moved, schema)))
     assert one == two
-    with pytest.raises(WorkdirError, match="data.vectors was"):
+    with pytest.raises(WorkdirError, match="data.word_vectors was"):
         open_run(work, changed(moved, "data", vectors="/new/fasttext.txt"), schema, {})
 
 

@@ -1,7 +1,7 @@
 """A table with its modalities and its target, read into one object."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,13 +74,13 @@ class NewTable:
       source: a file or a DataFrame.
       schema: the training schema, without what the table lacks.
       classes: those the model knows: another label is missing.
-      present: names of the model's modalities that the table has.
+      modalities: those of the model that the table has, as the training schema names them.
     """
 
     source: Source
     schema: Schema
     classes: tuple[str, ...]
-    present: tuple[str, ...] = field(default=())
+    modalities: tuple[Modality, ...]
 
 
 def open_dataset(
@@ -123,7 +123,7 @@ def open_dataset(
     cache = cache_dir(data)
     spill = cache / "tables" if size > LARGE else None
     source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress)
-    chosen = modalities_of(files.schema, data, new.present if new else modalities)
+    chosen = list(new.modalities) if new else modalities_of(files.schema, data, modalities)
     readers = {m.name: m.reader(source) for m in chosen}
     extra = _rows_with(data, chosen, files.schema)
     readers |= {m.name: m.reader(replace(source, predicting=True, log=None)) for m in extra}

@@ -138,6 +138,20 @@ class Settings:
         """Nested dict of plain values; `from_dict(to_dict())` is the identity."""
         return dataclasses.asdict(self)
 
+    def record(self) -> dict[str, Any]:
+        """`to_dict` for a workdir and its fingerprint: without what a modality from outside the package leaves at its defaults.
+
+        A run is the same whether or not such a modality, which it does not use, was imported; another process need not know it.
+        """
+        values = self.to_dict()
+        for kind, cls in registry.modalities().items():
+            if not cls.__module__.startswith("mmjax.") and getattr(self.model, kind) == cls.ModelSettings():
+                del values["model"][kind]
+            for name, default in dataclasses.asdict(cls.DataSettings()).items() if kind not in values["model"] else ():
+                if values["data"][name] == default:
+                    del values["data"][name]
+        return values
+
 
 def data_settings(**values: Any) -> Any:
     """`DataSettings` with every modality's data settings."""

@@ -131,7 +131,7 @@ class Ensemble:
         if not done:
             raise WorkdirError(f"{path}: no fold is finished; run the same training command until one is.")
         ensemble = cls(settings, schema, _load_spec(path), [])
-        fingerprint = config_fingerprint(settings.to_dict() | {"schema": schema.dumps()})
+        fingerprint = config_fingerprint(settings.record() | {"schema": schema.dumps()})
         room = KEEP_BYTES
         for number in done:
             folder = path / f"fold_{number}"

@@ -13,7 +13,7 @@ from small_disk import small_disk
 
 from benchmarks.sizes import Size, make_settings, make_spec
 from mmjax.data.arrays import Reused, host_memory, in_files, in_memory
-from mmjax.datasets import table
+from mmjax.datasets import dataset
 from mmjax.errors import WorkdirError
 from mmjax.tasks.base import make_task
 from mmjax.train import run
@@ -28,12 +28,12 @@ from pathlib import Path
 from benchmarks.machine import peak_memory
 from mmjax.datasets import table
 from mmjax.data.data_report import DataReport
-from mmjax.schema import Schema
+from tests.reading import read_file, schema_of
 
-table._CHUNK, table._LARGE = 500, 1
+table._CHUNK = 500
 before = peak_memory()
-schema = Schema(id="id", label="y", text="t", classes=("no", "yes"))
-found = table.read_table(sys.argv[1], schema, text_length=16, report=DataReport(), cache_dir=Path(sys.argv[2]))
+schema = schema_of(id="id", label="y", text="t", classes=("no", "yes"))
+found = read_file(Path(sys.argv[1]), schema, text_length=16, report=DataReport(), cache_dir=Path(sys.argv[2]))
 print(len(found), peak_memory() - before)
 """
 
@@ -59,21 +59,21 @@ import numpy as np
 from mmjax.data.arrays import in_files
 from mmjax.modalities.tabular import TabularEncoder
 from mmjax.modalities.text import TextEncoder
-from tests.encoder_tables import make_table
+from tests.encoder_tables import make_tabular, make_texts
+from dataclasses import replace
 
 def anonymous():
     return int(re.search("RssAnon:\\\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) << 10
 
 rows, folder = 300_000, Path(sys.argv[1])
-small = make_table([["a", "b"]], [[0.0, 1.0]], ["one two", "three"], tokens=128)
-found = make_table([["a", "b"]], [[0.0, 1.0]], ["one two", "three"], tokens=128)
-found.words = in_files(folder)((rows, 128), np.int32)
-found.words[:] = small.words[0]
-found.categorical = in_files(folder)((rows, 1), np.int32)
-found.continuous = in_files(folder)((rows, 1), np.float64)
-encoders = TabularEncoder.fit(small, np.arange(2)), TextEncoder.fit(small, np.arange(2), min_count=1, max_words=9)
+table, texts = make_tabular([["a", "b"]], [[0.0, 1.0]]), make_texts(["one two", "three"], tokens=128)
+words = in_files(folder)((rows, 128), np.int32)
+words[:] = texts.word_NxT[0]
+codes, numbers = in_files(folder)((rows, 1), np.int32), in_files(folder)((rows, 1), np.float64)
+many = replace(table, code_NxC=codes, number_NxS=numbers), replace(texts, word_NxT=words)
+encoders = TabularEncoder.fit(table, np.arange(2)), TextEncoder.fit(texts, np.arange(2), min_count=1, max_words=9)
 before = anonymous()
-arrays = [*encoders[0].transform(found, in_files(folder)), encoders[1].transform(found, in_files(folder))]
+arrays = [a for e, c in zip(encoders, many) for a in e.transform(c, rows, in_files(folder))[0].values()]
 print(sum(a.nbytes for a in arrays), anonymous() - before)
 """
 
@@ -97,7 +97,7 @@ def test_a_run_with_its_rows_in_files_gives_the_same_numbers(resident: str, tmp_
     cross_validate(config, tmp_path / "memory", said.append)
     assert not [line for line in said if line.startswith("encoded rows:")]
     monkeypatch.setattr(run, "host_memory", lambda: 1)
-    monkeypatch.setattr(table, "_LARGE", 1)
+    monkeypatch.setattr(dataset, "LARGE", 1)
     made: list[np.ndarray] = []
 
     def recorded(folder: Path):

@@ -56,13 +56,17 @@ def test_a_skipped_step_moves_nothing():
     from mmjax.train.state import create
     from mmjax.train.step import FoldArrays, train_chunk
 
-    model = {"modalities": ("tabular",), "fusion": "none", "width": 4, "tabular_hidden": (4,)}
+    model = {"modalities": ("tabular",), "fusion": "none", "width": 4, "tabular": {"hidden": (4,)}}
     settings = Settings.from_dict({"model": model, "train": {"on_nonfinite": "skip"}})
-    task = make_task("classifier", settings, InputSpec(("tabular",), ("a", "b"), 3, 1, 1))
+    task = make_task(
+        "classifier",
+        settings,
+        InputSpec(("tabular",), ("a", "b"), {"tabular": "tabular"}, {"tabular": {"onehot": 3, "groups": 1, "numbers": 1}}),
+    )
     number = np.array([[0.1], [np.nan], [0.3], [0.4]], np.float32)
     shared = {"present": np.ones((4, 1), bool), "label": np.array([0, 1, 0, 1], np.int32)}
     rows = FoldArrays(
-        shared, {"tabular_id": np.zeros((4, 1), np.int32), "tabular_number": number}, {"class_weight": np.ones(2, np.float32)}
+        shared, {"tabular/id": np.zeros((4, 1), np.int32), "tabular/number": number}, {"class_weight": np.ones(2, np.float32)}
     )
     rows = jax.tree.map(jax.numpy.asarray, rows)
     optimizer = make_optimizer(settings.optim)

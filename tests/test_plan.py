@@ -11,7 +11,11 @@ from mmjax.tasks.base import make_task
 from mmjax.train.execution.plan import Plan, Sizes, make_plan
 from tests.shrunken import shrunken
 
-SPEC = InputSpec(("tabular",), ("a", "b"), {"tabular": "tabular"}, {"tabular": {"onehot": 3, "groups": 1, "numbers": 1}})
+INPUTS = {
+    "tabular": {"onehot": 3, "groups": 1, "numbers": 1},
+    "text": {"tokens": 8, "vocabulary": 9},
+    "image": {"side": 8},
+}
 SIZES: dict[str, Any] = {
     "folds": 5,
     "steps_per_epoch": 337,
@@ -22,7 +26,9 @@ SIZES: dict[str, Any] = {
 
 
 def plan_of(row: str = "tabular", task: str = "classifier", *, sizes: dict[str, Any] | None = None, **changes: Any) -> Plan:
-    one = make_task(task, shrunken(row, Path("cache"), **changes), SPEC)
+    settings = shrunken(row, Path("cache"), **changes)
+    names = settings.model.modalities
+    one = make_task(task, settings, InputSpec(names, ("a", "b"), {n: n for n in names}, {n: INPUTS[n] for n in names}))
     return make_plan(one, Sizes(**(SIZES | (sizes or {}))))
 
 

@@ -125,9 +125,9 @@ def test_rows_are_run_once_and_share_their_folds(
     trained = []
     original = cross_validation.train_phase
 
-    def watched(run: Any, *args: Any) -> None:
+    def watched(run: Any, *args: Any) -> Any:
         trained.append(run.workdir.path.name)
-        original(run, *args)
+        return original(run, *args)
 
     monkeypatch.setattr(cross_validation, "train_phase", watched)
     assert main([*line, "--rows=2,1"]) == 0

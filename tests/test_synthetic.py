@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.config import Settings
+from mmjax.config import data_settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_store import open_image_store
 from mmjax.datasets import synthetic, synthetic_media
-from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.dataset import open_dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import DataError
 from mmjax.schema import Schema
@@ -131,18 +131,20 @@ def test_files_take_the_way_of_real_data(tmp_path):
     synthetic.write_synthetic(folder, rows=120, seed=0)
     schema = Schema.load(folder / synthetic.SCHEMA)
     table = read_file(folder / synthetic.TABLE, schema, text_length=14, report=report)
-    store = open_image_store(list(table.image), folder / schema.image_dir, 32, tmp_path / "cache", report)
+    store = open_image_store(list(table.image), folder / schema["image_dir"][0], 32, tmp_path / "cache", report)
     latents = synthetic.draw_latents(120, 0)
     np.testing.assert_array_equal(table.label, latents.label)
     assert tuple(table.classes) == synthetic.CLASSES
     np.testing.assert_array_equal(store.present, latents.latent[:, 2] >= 0)
-    dataset = Dataset("synthetic", schema, table, None, None, store, report)
-    settings = Settings.from_dict({"data": {"image_size": 32, "text_length": 14, "min_count": 1}})
-    out = FoldEncoders.fit(dataset, np.arange(0, 120, 2), settings).encode(dataset)
+    sizes = {"synthetic_rows": 120, "image_size": 32, "text_length": 14, "min_count": 1}
+    data = data_settings(root=str(folder), cache=str(tmp_path / "cache"), **sizes)
+    dataset = open_dataset(data, (), report=report)
+    out = FoldEncoders.fit(dataset, np.arange(0, 120, 2)).encode(dataset)
     np.testing.assert_array_equal(out["present"], latents.latent >= 0)
     np.testing.assert_array_equal(out["label"], latents.label)
     vivid = [
-        pixels.reshape(-1, 3)[np.argsort(np.ptp(pixels.reshape(-1, 3), axis=1))[-20:]].mean(axis=0) for pixels in out["image"]
+        pixels.reshape(-1, 3)[np.argsort(np.ptp(pixels.reshape(-1, 3), axis=1))[-20:]].mean(axis=0)
+        for pixels in out["image/pixel"]
     ]
     colours = np.asarray(synthetic_media._COLOURS)
     seen = ((colours[None] - np.array(vivid)[:, None]) ** 2).sum(axis=2).argmin(axis=1)

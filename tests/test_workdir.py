@@ -180,17 +180,17 @@ def test_every_differing_key_is_named_with_both_values(tmp_path):
 def test_moved_data_and_other_intervals_are_the_same_run(tmp_path):
     """Breaks when a run cannot go on after its data set moved; another file name is another run."""
     work = Workdir(tmp_path)
-    first = changed(Settings(), "data", root="/old", vectors="/old/glove.txt")
+    first = changed(Settings(), "data", root="/old", word_vectors="/old/glove.txt")
     open_run(work, first, SCHEMA, {})
-    moved = changed(first, "data", root="/new", vectors="/new/glove.txt", cache="/tmp/c")
+    moved = changed(first, "data", root="/new", word_vectors="/new/glove.txt", cache="/tmp/c")
     moved = changed(changed(moved, "train", checkpoint_seconds=1.0, keep_checkpoints=5), "cv", only=(1,))
     schema = SCHEMA.replace("/data/photos", "/new/photos")
     open_run(work, moved, schema, {})
     assert (read_config(work.path) or {})["data"]["root"] == "/new"
-    one, two = (config_fingerprint(s.to_dict() | {"schema": t}) for s, t in ((first, SCHEMA), (moved, schema)))
+    one, two = (config_fingerprint(s.record() | {"schema": t}) for s, t in ((first, SCHEMA), (moved, schema)))
     assert one == two
     with pytest.raises(WorkdirError, match="data.word_vectors was"):
-        open_run(work, changed(moved, "data", vectors="/new/fasttext.txt"), schema, {})
+        open_run(work, changed(moved, "data", word_vectors="/new/fasttext.txt"), schema, {})
 
 
 def test_setting_this_version_lacks_is_named(tmp_path):

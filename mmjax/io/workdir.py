@@ -160,7 +160,7 @@ class Workdir:
             before = decisive(known | {"schema": text})
         except (OSError, ValueError, RecursionError) as error:
             raise damaged(file, error) from error
-        now = decisive(settings.to_dict() | {"schema": schema_text})
+        now = decisive(settings.record() | {"schema": schema_text})
         missing = object()
         differ = [
             f"{key} was {_show(before, key)} and is now {_show(now, key)}"
@@ -191,7 +191,7 @@ class Workdir:
         write_text(self.path / SCHEMA, schema_text)
         write_json(file, [*sessions, environment])
         # Last, because its presence says that the folder belongs to a run; also carries a data set that moved.
-        write_json(self.path / CONFIG, {"version": VERSION, **settings.to_dict()})
+        write_json(self.path / CONFIG, {"version": VERSION, **settings.record()})
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

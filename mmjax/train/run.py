@@ -157,7 +157,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     for line in report.summary_lines():
         log(line)
-    fingerprint = config_fingerprint(settings.to_dict() | {"schema": dataset.schema.dumps()})
+    fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
     log(
         f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
         f"workdir {workdir.path}"

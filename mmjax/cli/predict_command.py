@@ -100,7 +100,7 @@ def _trained_on(data: Any, schema: "Schema") -> list[Path]:
     named += [value for found in schema.inputs.values() for value in found]
     found = [folder / name for name in named for folder in (Path(), Path(data.root))]
     with suppress(MmjaxError):  # the data set has gone
-        found.append(find_files(data, schema).table)
+        found += [table for table in (find_files(data, schema).table,) if isinstance(table, Path)]
     return found
 
 

@@ -116,8 +116,8 @@ def open_dataset(
     report = report if report is not None else DataReport(data.strict)
     files = find_files(data, new.schema if new else schema, new.source if new else None)
     reads_label = registry.tasks()[task]
-    require_label = reads_label.needs_label if require_label is None else require_label
-    if require_label and not files.schema.label and new is None:
+    needed = reads_label.needs_label if require_label is None else require_label
+    if needed and not files.schema.label and new is None:
         raise SchemaError(f'{data.schema or "the schema"}: names no label; add label = "COLUMN", the column to predict.')
     path, size = measure(files.table)
     cache = cache_dir(data)
@@ -132,14 +132,14 @@ def open_dataset(
         files.schema,
         list(readers.values()),
         report=report,
-        require_label=require_label,
+        require_label=needed,
         max_rows=data.max_rows,
         group=_group(group, files.schema),
         **({"unused": "the model was trained without it"} if new else {}),
     )
     label_N, classes = np.full(len(table), -1, np.int32), new.classes if new else ()
     if table.labels is not None:
-        known = {"classes": classes} if new else {"required": require_label}
+        known = {"classes": classes} if new else {"required": needed}
         label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
     dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes)

@@ -19,7 +19,7 @@ from mmjax.train.trainer import Callback, EpochSums, Trainer
 
 
 class Checkpoints(Callback):
-    """Goes on from the newest good checkpoint, and saves one every so often.
+    """Goes on from the newest good checkpoint, and saves one when asked to (see `StopSignals`).
 
     Attributes:
       directory: of this training's checkpoints.
@@ -52,11 +52,9 @@ class Checkpoints(Callback):
             self._log(f"Going on with {training.title}, {training.name}, epoch {trainer.epoch + 1} from a checkpoint.")
         self._saved, self._saved_at = (trainer.epoch, trainer.dispatch), time.monotonic()
 
-    def before_dispatch(self, trainer: Trainer) -> None:
-        """Saves where the time has come, in all processes together."""
-        (due,) = processes.agree(time.monotonic() - self._saved_at >= self._seconds)
-        if due:
-            self.save(trainer)
+    def due(self) -> bool:
+        """Whether the last one was saved long enough ago."""
+        return time.monotonic() - self._saved_at >= self._seconds
 
     def save(self, trainer: Trainer) -> bool:
         """Saves what no checkpoint holds yet; False before the first step, when there is nothing to save."""
@@ -73,18 +71,19 @@ class Checkpoints(Callback):
 
 
 class StopSignals(Callback):
-    """Saves and ends the training once a signal asked for it, in any process."""
+    """Saves when a checkpoint is due; saves and ends the training once a signal asked for it, in any process."""
 
     def __init__(self, stop: Callable[[], bool], checkpoints: Checkpoints):
         self._stop, self._checkpoints = stop, checkpoints
 
     def before_dispatch(self, trainer: Trainer) -> None:
-        """Raises Interrupted if asked to stop."""
-        (asked,) = processes.agree(self._stop())
+        """Asks all processes, once for both questions; raises Interrupted if asked to stop."""
+        due, asked = processes.agree(self._checkpoints.due(), self._stop())
+        saved = (due or asked) and self._checkpoints.save(trainer)
         if not asked:
             return
         where = f"{trainer.training.title}, {trainer.training.name}, epoch {trainer.epoch + 1}"
-        if not self._checkpoints.save(trainer):
+        if not saved:
             raise Interrupted(f"Stopped by a signal before the first step of {where}; the same command goes on from there.")
         raise Interrupted(
             f"Stopped by a signal at {where}; saved in {self._checkpoints.directory}; the same command goes on from there.",

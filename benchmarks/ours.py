@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.contenders import Contender, Run
 from benchmarks.sizes import STEPS_PER_EPOCH, Case, Size, make_settings, make_spec, random_rows
-from mmjax.shapes import blank_constants, shared_arrays
+from mmjax.modalities.shapes import blank_constants, shared_arrays
 from mmjax.tasks.base import Task, make_task
 from mmjax.tasks.classification import Classification
 from mmjax.train import state

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmjax.config import Settings
 from mmjax.modalities.base import InputSpec
-from mmjax.shapes import blank_batch
+from mmjax.modalities.shapes import blank_batch
 
 STEPS_PER_EPOCH = 337
 """Of PetFinder: 14,993 rows, four of five folds, a tenth of them for validation, batches of 32."""

@@ -245,8 +245,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(X, pd.DataFrame | str | Path):
             X = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
             X = pd.DataFrame(X, columns=list(self.feature_names_in_))
-        given = {name: str(path) for name, path in paths.items()}
-        dataset = open_new_table(ensemble, X, report, paths=given, log=log)
+        dataset = open_new_table(ensemble, X, report, paths={name: str(path) for name, path in paths.items()}, log=log)
         for line in report.summary_lines():
             log(line)
         return dataset
@@ -274,8 +273,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         super().__setstate__(state)
         if packed is not None:
             self.workdir_ = self._temporary_folder()
-            file = self.workdir_ / "run.zip"
-            file.write_bytes(packed)
+            (file := self.workdir_ / "run.zip").write_bytes(packed)
             shutil.unpack_archive(file, self.workdir_)
             file.unlink()
 

@@ -16,10 +16,10 @@ from mmjax.datasets.table import Table
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError
 from mmjax.modalities.base import modalities_of, modality_class
 from mmjax.modalities.image import ImageColumns
+from mmjax.modalities.shapes import blank_rows
 from mmjax.modalities.tabular import TabularEncoder
 from mmjax.modalities.text import TextEncoder
 from mmjax.modalities.vectors import VectorColumns
-from mmjax.shapes import blank_rows
 from tests.reading import schema_of
 
 NAN, INF = np.nan, np.inf

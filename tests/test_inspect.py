@@ -12,7 +12,7 @@ from benchmarks.sizes import SIZES, make_settings, make_spec
 from mmjax.cli.main import main
 from mmjax.inference import Ensemble
 from mmjax.modalities.base import InputSpec
-from mmjax.shapes import blank_batch
+from mmjax.modalities.shapes import blank_batch
 from mmjax.tasks.base import make_task
 from mmjax.train.execution.cost import flops, step_cost
 from mmjax.train.execution.footprint import Footprint, footprints

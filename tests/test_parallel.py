@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.sizes import SIZES, make_spec, random_rows
-from mmjax.shapes import blank_constants
+from mmjax.modalities.shapes import blank_constants
 from mmjax.tasks.base import make_task
 from mmjax.train import state
 from mmjax.train.execution.parallel import Executor

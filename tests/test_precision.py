@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, sizes
+from mmjax.modalities.shapes import blank_batch, blank_constants
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch, blank_constants
 from mmjax.tasks.base import make_task
 from mmjax.train import state
 from mmjax.train.optim import make_optimizer

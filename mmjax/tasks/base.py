@@ -17,9 +17,9 @@ from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset
 from mmjax.modalities.base import Batch, InputSpec
+from mmjax.modalities.shapes import blank_batch
 from mmjax.ops import prng
 from mmjax.schema import Schema
-from mmjax.shapes import blank_batch
 
 Term = tuple[Float[Array, ""], Float[Array, ""]]
 """Sum and count, so that a mean over several devices or batches is exact, never an average of averages."""

@@ -19,8 +19,8 @@ from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.io import checkpoint
 from mmjax.modalities.base import InputSpec, modality_class
+from mmjax.modalities.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.tasks.base import Task
 from mmjax.train.step import FoldArrays
 

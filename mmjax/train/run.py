@@ -25,7 +25,7 @@ from mmjax.io.processes import is_primary
 from mmjax.io.progress import Progress
 from mmjax.io.workdir import Workdir
 from mmjax.modalities.base import InputSpec
-from mmjax.shapes import blank_rows, shared_arrays, tree_bytes
+from mmjax.modalities.shapes import blank_rows, shared_arrays, tree_bytes
 from mmjax.tasks.base import Task, make_task, phases, task_class
 from mmjax.train.execution.compile import AheadOfTime
 from mmjax.train.execution.parallel import Executor

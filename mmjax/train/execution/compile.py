@@ -21,7 +21,7 @@ import numpy as np
 from jax.stages import Lowered
 
 from mmjax.errors import Interrupted
-from mmjax.shapes import blank_constants, blank_rows, placed, shared_arrays
+from mmjax.modalities.shapes import blank_constants, blank_rows, placed, shared_arrays
 from mmjax.tasks.base import Task
 from mmjax.train import state
 from mmjax.train.execution.concurrent_folds import THREADS

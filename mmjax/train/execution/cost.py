@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from mmjax.modalities.shapes import blank_batch, tree_bytes
 from mmjax.ops import prng
-from mmjax.shapes import blank_batch, tree_bytes
 from mmjax.tasks.base import Task
 
 

@@ -13,7 +13,7 @@ from jax.stages import Lowered
 
 from mmjax.config import Settings
 from mmjax.modalities.base import InputSpec
-from mmjax.shapes import tree_bytes
+from mmjax.modalities.shapes import tree_bytes
 from mmjax.tasks.base import Task, make_task, phases
 from mmjax.train.execution.compile import ProgramShapes, lower_predict
 from mmjax.train.execution.concurrent_folds import cores

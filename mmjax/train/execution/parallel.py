@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from mmjax.shapes import placed
+from mmjax.modalities.shapes import placed
 from mmjax.tasks.base import Task
 from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.plan import Plan

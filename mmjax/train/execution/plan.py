@@ -22,7 +22,7 @@ from mmjax.errors import ConfigError
 from mmjax.io.atomic import write_json
 from mmjax.io.processes import is_primary
 from mmjax.io.workdir import damaged, read_json
-from mmjax.shapes import blank_rows, tree_bytes
+from mmjax.modalities.shapes import blank_rows, tree_bytes
 from mmjax.tasks.base import Task
 from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.cost import step_cost

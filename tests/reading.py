@@ -8,6 +8,7 @@ import numpy as np
 
 from mmjax.config import data_settings
 from mmjax.data.data_report import DataReport
+from mmjax.data.sources import Source, measure
 from mmjax.datasets.table import read_table
 from mmjax.modalities.base import TableContext, modalities_of
 from mmjax.schema import Schema
@@ -39,7 +40,7 @@ def schema_of(**values: Any) -> Schema:
 
 
 def read_file(
-    path: Path,
+    path: Source,
     schema: Schema,
     *,
     report: DataReport,
@@ -50,14 +51,16 @@ def read_file(
     **options: Any,
 ) -> Read:
     """As `open_dataset`, without opening photos; columns go to files in `cache_dir` if it is given."""
-    source = TableContext(str(path), path.parent, report, path.parent, cache_dir, predicting=bool(classes))
+    name = measure(path)[0]
+    folder = Path(name).parent
+    source = TableContext(name, folder, report, folder, cache_dir, predicting=bool(classes))
     modalities = modalities_of(schema, data_settings(text_length=text_length))
     readers = {m.kind: m.reader(source) for m in modalities}
     table = read_table(path, schema, list(readers.values()), report=report, require_label=require_label, **options)
     read = Read(table.ids, None, classes, table.group_N)
     if table.labels is not None:
         known: dict[str, Any] = {"classes": classes} if classes else {"required": require_label}
-        read.label, read.classes = Classification.read_labels(table.labels, schema, str(path), report, **known)
+        read.label, read.classes = Classification.read_labels(table.labels, schema, name, report, **known)
     if "tabular" in readers:
         columns = readers["tabular"].finish(table.ids.tolist())
         read.categorical, read.categories, read.continuous = columns.code_NxC, columns.categories, columns.number_NxS

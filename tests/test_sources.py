@@ -11,9 +11,8 @@ import pytest
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.datasets.infer_schema import propose_schema
-from mmjax.datasets.table import Table, read_table
 from mmjax.errors import ConfigError, DataError
-from mmjax.schema import Schema
+from tests.reading import Read, read_file, schema_of
 
 DAYS = ["2024-01-01 10:00", None, "2024-03-01 00:00", "2024-01-01 00:00", "2024-01-02 00:00"]
 COLUMNS = {
@@ -54,16 +53,16 @@ def test_a_frame_a_csv_and_a_parquet_file_are_one_table(tmp_path: Path):
     frame["object"] = frame["object"].astype(str)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     frame.to_parquet(tmp_path / "rows.parquet")
-    schema = Schema(
+    schema = schema_of(
         id="int",
         label="y",
-        categorical=("bool", "object", "string", "category", "numbers", "day", "time", "zone", "boolean"),
-        continuous=("float", "float32", "Int64", "Float64"),
+        categorical=["bool", "object", "string", "category", "numbers", "day", "time", "zone", "boolean"],
+        continuous=["float", "float32", "Int64", "Float64"],
         text="text",
     )
 
-    def table(source: Source) -> Table:
-        return read_table(source, schema, text_length=4, report=DataReport())
+    def table(source: Source) -> Read:
+        return read_file(source, schema, text_length=4, report=DataReport())
 
     expected = table(tmp_path / "rows.csv")
     for source in (frame, tmp_path / "rows.parquet", pd.read_parquet(tmp_path / "rows.parquet")):

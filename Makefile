@@ -13,7 +13,7 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONS
 CONFIG ?= configs/mmae_attention.py
 WORKDIR ?= runs/mmae_attention
 
-.PHONY: train test test-real test-faults lint bench audit clean FORCE
+.PHONY: train test test-real test-faults test-slow lint bench audit clean FORCE
 
 # A PYTHON given by hand that is not the environment's version makes the environment anew; else a made one stays as it is.
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -48,6 +48,10 @@ test-real: $(VENV)/.installed
 
 test-faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -m faults -v -s
+
+# What is neither on real data nor of faults, and too long for every commit: memory, the notebook, scikit-learn's own checks.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow -v
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

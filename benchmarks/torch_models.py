@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name PyTorch users know
 
+from mmjax.config import ModelSettings
 from mmjax.modalities.base import InputSpec
 from mmjax.models.textcnn import PADDING
 

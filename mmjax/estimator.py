@@ -1,6 +1,5 @@
 """A scikit-learn classifier whose model is the folds of a cross-validation in a workdir (docs/api.md)."""
 
-import json
 import shutil
 import tempfile
 import weakref
@@ -20,7 +19,8 @@ from mmjax.data.data_report import DataReport
 from mmjax.data.sources import open_source
 from mmjax.errors import ConfigError, SchemaError
 from mmjax.io.atomic import write_json
-from mmjax.io.workdir import DATA
+from mmjax.io.results import PREDICTIONS, SUMMARY
+from mmjax.io.workdir import DATA, SCHEMA, read_json
 from mmjax.notebook import make_log
 from mmjax.own_table import AnySchema, cross_validate, kinds, parsed, set_up, texts
 from mmjax.schema import Schema
@@ -106,7 +106,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         more = {"label": label, "images": images, "schema": schema, "overrides": self._overrides(), "verbose": self.verbose}
         cross_validate(self.config, table, workdir=workdir, **more)
         if isinstance(table, pd.DataFrame):
-            label = label or Schema.load(workdir / "schema.toml").label
+            label = label or Schema.load(workdir / SCHEMA).label
             columns = [str(c) for c in table.columns if c != label]
             write_json(workdir / DATA / FITTED, {"columns": columns, "classes": kinds(table[label])})
         return self._restore(workdir, table.index if isinstance(table, pd.DataFrame) else None)
@@ -203,7 +203,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(f"{workdir}: the config trains the task {ensemble.settings.task!r}, which has no classes.")
         self.schema_ = ensemble.schema
         file = workdir / DATA / FITTED
-        fitted = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        fitted = read_json(file, dict) if file.is_file() else {}
         values = fitted.get("classes") or kinds(parsed(ensemble.spec.classes))
         by_text = dict(zip(texts(values), values, strict=True))
         classes = [by_text[category_name(name)] for name in ensemble.spec.classes]
@@ -211,18 +211,18 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         roles = [column for column, role in ensemble.schema.roles().items() if role != "label"]
         self.feature_names_in_ = np.array(fitted.get("columns") or roles, object)
         self.n_features_in_ = len(self.feature_names_in_)
-        summary = json.loads((workdir / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(workdir / SUMMARY, dict)
         by_fold = {int(fold): done["metrics"] for fold, done in summary["by_fold"].items()}
         self.summary_ = pd.DataFrame(by_fold | {"mean": summary["mean"], "std": summary["std"]}).T.rename_axis("fold")
         self.out_of_fold_ = self._held_out(index, list(by_fold))
         return self
 
     def _held_out(self, index: pd.Index | None, folds: list[int]) -> pd.DataFrame:
-        from mmjax.datasets.splits import read_folds  # noqa: PLC0415 - imports scikit-learn's splitters
+        from mmjax.datasets.splits import FOLDS, read_folds  # noqa: PLC0415 - imports scikit-learn's splitters
 
-        _, fold_N = read_folds(self.workdir_ / "folds.csv")
+        _, fold_N = read_folds(self.workdir_ / FOLDS)
         text = {"id": str, "label": str, "prediction": str}
-        found = pd.read_csv(self.workdir_ / "predictions.csv", dtype=text, keep_default_na=False)  # type: ignore[call-overload]
+        found = pd.read_csv(self.workdir_ / PREDICTIONS, dtype=text, keep_default_na=False)  # type: ignore[call-overload]
         values = dict(zip(self._ensemble().spec.classes, self.classes_.tolist(), strict=True))
         for name in ("label", "prediction"):
             found[name] = np.array([values[v] for v in found[name]], self.classes_.dtype)

@@ -20,7 +20,7 @@ from mmjax.datasets.encoders import FoldEncoders
 from mmjax.errors import CheckpointError, ConfigError, MmjaxError, WorkdirError
 from mmjax.io.checkpoint import config_fingerprint
 from mmjax.io.results import read_finished
-from mmjax.io.workdir import read_config, read_json
+from mmjax.io.workdir import SCHEMA, read_config, read_json
 from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, make_task, phases
@@ -126,7 +126,7 @@ class Ensemble:
         """
         path = Path(workdir)
         settings = load_settings(path)
-        schema = Schema.load(path / "schema.toml")
+        schema = Schema.load(path / SCHEMA)
         done = read_finished(path, settings.cv.folds)
         if not done:
             raise WorkdirError(f"{path}: no fold is finished; run the same training command until one is.")
@@ -185,11 +185,10 @@ class Ensemble:
             raise ConfigError("there are no codes: the config trains no autoencoder of its own; train mmae_attention, for one.")
         task, found = before[-1], {}
         for member in self.members:
-            parameters, parts = member.parameters[task.name], []
+            parameters, parts = jax.device_put(member.parameters[task.name]), []
             for _, block in _blocks(dataset):
-                rows = np.arange(len(block))
-                fold, size = self._fold(task, member, block, rows), self._batch(task, len(rows))
-                parts.append(predict_in_batches(task, fold, parameters, rows, batch_size=size)["h_mm"])
+                fold = self._fold(task, member, block, np.arange(len(block)))
+                parts.append(self._codes(task, fold, parameters, len(block)))
             found[member.number] = np.concatenate(parts)
         return found
 
@@ -215,10 +214,13 @@ class Ensemble:
         *before, last = (self._task(name) for name in phases(self.settings))
         fold = self._fold(last, member, dataset, rows)
         if last.code_width:
-            everything, coder = np.arange(len(dataset)), before[-1]
-            own = self._batch(coder, len(everything))
-            fold.codes = predict_in_batches(coder, fold, parameters[coder.name], everything, batch_size=own)["h_mm"]
+            coder = before[-1]
+            fold.codes = self._codes(coder, fold, parameters[coder.name], len(dataset))
         return predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
+
+    def _codes(self, task: Task, fold: FoldData, parameters: FoldParameters, count: int) -> np.ndarray:
+        """h_mm of all `count` rows of `fold`."""
+        return predict_in_batches(task, fold, parameters, np.arange(count), batch_size=self._batch(task, count))["h_mm"]
 
     def _fold(self, task: Task, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldData:
         nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)

@@ -17,13 +17,12 @@ from mmjax.data.sources import Source, open_source
 from mmjax.datasets import infer_schema
 from mmjax.errors import ConfigError, SchemaError, WorkdirError
 from mmjax.io.atomic import write_bytes, write_text
-from mmjax.io.workdir import CONFIG, DATA, TABLE
+from mmjax.io.workdir import CONFIG, DATA, SCHEMA, TABLE
 from mmjax.modalities.base import modalities_of
 from mmjax.notebook import make_log
 from mmjax.schema import Schema
 
 AnySchema = Schema | Mapping[str, Any] | str | Path | None
-_SCHEMA = "schema.toml"
 _ready: list[bool] = []
 
 
@@ -117,10 +116,10 @@ def _on_table(settings: Settings, table: Source, workdir: Path, schema: Schema, 
         images, file = images or str(Path.cwd()), folder / TABLE
     else:
         file = Path(table).absolute()
-    write_text(folder / _SCHEMA, schema.dumps())
+    write_text(folder / SCHEMA, schema.dumps())
     places = {"name": "table", "root": str(file.parent.absolute()), "table": file.name, "max_rows": settings.data.max_rows}
     photos = {"images": str(Path(images).absolute())} if images else {}
-    return replace(settings, data=replace(settings.data, **places, **photos, schema=str((folder / _SCHEMA).absolute())))
+    return replace(settings, data=replace(settings.data, **places, **photos, schema=str((folder / SCHEMA).absolute())))
 
 
 def _write_table(table: pd.DataFrame, file: Path) -> None:

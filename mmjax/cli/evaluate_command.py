@@ -64,7 +64,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     """The folds' own held-out rows, and whether the metrics are those of summary.json."""
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
-    from mmjax.datasets.splits import load_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import FOLDS, load_folds  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     settings = ensemble.settings
@@ -77,7 +77,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
         report=DataReport(),
         schema=ensemble.schema,
     )
-    found = ensemble.held_out(dataset, load_folds(workdir / "folds.csv", dataset.table.ids))
+    found = ensemble.held_out(dataset, load_folds(workdir / FOLDS, dataset.table.ids))
     recorded = _recorded(workdir)
     differ = [
         f"fold {fold}: {name} is {value!r} and was {recorded.get(str(fold), {}).get(name)!r}"
@@ -91,7 +91,9 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
 
 
 def _recorded(workdir: Path) -> dict[str, dict[str, float]]:
-    file = workdir / "summary.json"
+    from mmjax.io.results import SUMMARY  # noqa: PLC0415
+
+    file = workdir / SUMMARY
     try:
         by_fold = json.loads(file.read_text(encoding="utf-8"))["by_fold"]
         return {fold: dict(done["metrics"]) for fold, done in by_fold.items()}
@@ -137,11 +139,11 @@ def _report_of(args: Any) -> Path:
 
 def _trained_on(workdir: Path, ids: Any, ensemble: "Ensemble") -> int:
     """Rows whose id is in the training table: the ensemble has seen their labels. Numbered rows are not compared."""
-    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import FOLDS, read_folds  # noqa: PLC0415
 
     if not ensemble.schema.id:
         return 0
-    names, fold_N = read_folds(workdir / "folds.csv")
+    names, fold_N = read_folds(workdir / FOLDS)
     trained = {name for name, fold in zip(names, fold_N.tolist(), strict=True) if fold >= 0}
     return sum(str(name) in trained for name in ids)
 

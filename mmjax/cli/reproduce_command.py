@@ -78,7 +78,7 @@ def _notes(dataset: str) -> list[str]:
 
 
 def _run(workdir: Path, row: PaperRow, name: str, settings: Settings) -> RowReport:
-    from mmjax.datasets.splits import read_folds  # noqa: PLC0415
+    from mmjax.datasets.splits import FOLDS, read_folds  # noqa: PLC0415
     from mmjax.io.atomic import write_json  # noqa: PLC0415
     from mmjax.train import cross_validation  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
@@ -92,9 +92,9 @@ def _run(workdir: Path, row: PaperRow, name: str, settings: Settings) -> RowRepo
         if not finished:
             seconds[folder.name] = seconds.get(folder.name, 0.0) + time.monotonic() - start
             write_json(workdir / "times.json", seconds)
-    _, fold_N = read_folds(folder / "folds.csv")
+    _, fold_N = read_folds(folder / FOLDS)
     test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
-    train_rows, digest = test_rows * (settings.cv.folds - 1), hashlib.sha256((folder / "folds.csv").read_bytes()).hexdigest()
+    train_rows, digest = test_rows * (settings.cv.folds - 1), hashlib.sha256((folder / FOLDS).read_bytes()).hexdigest()
     took = seconds.get(folder.name, 0.0)
     return RowReport(row, f"configs/{name}", folder.name, summary, took, train_rows, test_rows, digest)
 

@@ -52,13 +52,11 @@ def open_source(source: Source, report: DataReport) -> OpenSource:
         header = [str(name).strip() for name in source.columns]
         if not header:
             raise DataError(f"{FRAME} has no columns.")
-        size = int(source.memory_usage(index=False).sum())
-        return OpenSource(FRAME, header, _frame_rows([source]), size)
-    path = Path(source)
-    if _is_parquet(path):
-        return _open_parquet(path)
-    header, rows = open_rows(path, report)
-    return OpenSource(str(path), header, rows, path.stat().st_size)
+        rows = _frame_rows([source])
+    else:
+        header, rows = _open_parquet(Path(source)) if _is_parquet(Path(source)) else open_rows(Path(source), report)
+    name, size = measure(source)
+    return OpenSource(name, header, rows, size)
 
 
 def _frame_rows(frames: Iterable[pd.DataFrame]) -> Iterator[list[str]]:
@@ -85,7 +83,7 @@ def _is_parquet(path: Path) -> bool:
         return False
 
 
-def _open_parquet(path: Path) -> OpenSource:
+def _open_parquet(path: Path) -> tuple[list[str], Iterator[list[str]]]:
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -102,4 +100,4 @@ def _open_parquet(path: Path) -> OpenSource:
         except (ArrowException, OSError) as error:
             raise DataError(f"{path}: is not a Parquet file mmjax can read: {error}.") from error
 
-    return OpenSource(str(path), header, rows(), path.stat().st_size)
+    return header, rows()

@@ -14,6 +14,9 @@ from mmjax.data.data_report import DataReport
 from mmjax.errors import DataError, WorkdirError
 from mmjax.io.atomic import write_text
 
+FOLDS = "folds.csv"
+"""In a workdir."""
+
 Rows = Int[np.ndarray, " n"]
 
 

@@ -15,7 +15,7 @@ from mmjax.datasets.dataset import Dataset, open_dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
-from mmjax.datasets.splits import inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
 from mmjax.errors import DataError
 from mmjax.io.atomic import write_json
 from mmjax.io.checkpoint import config_fingerprint
@@ -34,7 +34,7 @@ from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fo
 
 _IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
-FOLDS, FINGERPRINT, SPEC, PLANS = "folds.csv", "data_fingerprint.json", "spec.json", "plan.json"
+FINGERPRINT, SPEC, PLANS = "data_fingerprint.json", "spec.json", "plan.json"
 
 Log = Callable[[str], None]
 

@@ -19,7 +19,7 @@ from mmjax.data.data_report import DataReport
 from mmjax.data.sources import open_source
 from mmjax.errors import ConfigError, SchemaError
 from mmjax.io.atomic import write_json
-from mmjax.io.results import PREDICTIONS, SUMMARY
+from mmjax.io.results import PREDICTIONS, read_summary
 from mmjax.io.workdir import DATA, SCHEMA, read_json
 from mmjax.notebook import make_log
 from mmjax.own_table import AnySchema, cross_validate, kinds, parsed, set_up, texts
@@ -211,7 +211,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         roles = [column for column, role in ensemble.schema.roles().items() if role != "label"]
         self.feature_names_in_ = np.array(fitted.get("columns") or roles, object)
         self.n_features_in_ = len(self.feature_names_in_)
-        summary = read_json(workdir / SUMMARY, dict)
+        summary = read_summary(workdir)
         by_fold = {int(fold): done["metrics"] for fold, done in summary["by_fold"].items()}
         self.summary_ = pd.DataFrame(by_fold | {"mean": summary["mean"], "std": summary["std"]}).T.rename_axis("fold")
         self.out_of_fold_ = self._held_out(index, list(by_fold))

@@ -4,13 +4,15 @@ import re
 import sys
 from collections.abc import Callable
 
+from mmjax.io.progress import silent
+
 _PERCENT = re.compile(r"(.*): (\d+) %, (.*)")
 
 
 def make_log(verbose: bool) -> Callable[[str], None]:
     """A function that shows a line."""
     if not verbose:
-        return lambda _: None
+        return silent
     ipython = sys.modules.get("IPython")
     if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
         return _Bar()

@@ -30,7 +30,7 @@ def trained(synthetic_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Row #8, shrunk: three modalities, a frozen autoencoder, two folds; towers that compile fast."""
     workdir = tmp_path_factory.mktemp("runs") / "full"
     once = {"train__max_epochs": 1, "train__autoencoder_max_epochs": 1}
-    towers = {"model__image__layers": (1,), "model__image__fast": "off", "model__text__widths": (3,)}
+    towers = {"model__image__fast": "off"}
     settings = shrunken("mmae_attention", synthetic_cache, **towers, **once)
     cross_validate(settings, workdir, lambda line: None)
     table = next(synthetic_cache.glob("synthetic-*-240-*/parcels.csv"))

@@ -26,10 +26,11 @@ TINY = [
     "--config.train.devices=1",
     "--config.model.autoencoder.hidden=16",
     "--config.model.autoencoder.code=4",
-    "--config.model.image.layers=(1,1)",
+    "--config.model.image.layers=(1,)",
     "--config.model.image.growth=4",
     "--config.model.image.stem=8",
     "--config.model.text.maps=8",
+    "--config.model.text.widths=(3,)",
     "--config.model.text.embed_dim=16",
 ]
 """A run of seconds that saves at every dispatch."""

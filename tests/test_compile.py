@@ -21,7 +21,7 @@ from tests.shrunken import shrunken
         ("vmap", "device", 1, "auto"),
         ("threads", "device", 1, "auto"),
         ("sequential", "host", 1, "auto"),
-        ("auto", "device", 2, "folds"),
+        pytest.param("auto", "device", 2, "folds", marks=pytest.mark.slow),
         ("auto", "host", 2, "batch"),
     ],
 )

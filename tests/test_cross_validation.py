@@ -185,7 +185,7 @@ def test_same_seed_same_run_and_another_seed_another(cache: Path, tmp_path: Path
     assert a != c
 
 
-@pytest.mark.parametrize("row", ["tabular", "mmae_attention"])
+@pytest.mark.parametrize("row", ["tabular", pytest.param("mmae_attention", marks=pytest.mark.slow)])
 def test_folds_together_equal_folds_alone(row: str, cache: Path, tmp_path: Path):
     """Folds of different one-hot and vocabulary sizes: by vmap to 1e-5 of one after the other, by threads exactly.
 
@@ -224,7 +224,12 @@ def test_steps_one_by_one_equal_steps_in_a_loop(cache: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize(
     ("row", "placement", "devices"),
-    [("mmae_attention", "batch", 8), ("tabular", "folds", 8), ("tabular", "folds", 2), ("image", "folds", 2)],
+    [
+        ("mmae_attention", "batch", 8),
+        ("tabular", "folds", 8),
+        ("tabular", "folds", 2),
+        pytest.param("image", "folds", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_several_devices_equal_one(row: str, placement: str, devices: int, cache: Path, tmp_path: Path):
     """pmap over virtual devices (gradients and BatchNorm averaged), or folds on devices, against jit on one: 1e-5.

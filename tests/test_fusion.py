@@ -1,5 +1,7 @@
 """Attention, autoencoder and classifier: against plain NumPy, and what must not matter."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,20 +89,21 @@ def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, 
     """Garbage in an absent modality leaves the logits alone; a permutation of rows permutes them."""
     model, spec = setup(fusion=fusion, **auto)
     module, batch = build_classifier(model, spec), make_batch(6)
-    variables = module.init(jax.random.key(0), batch, train=False)
-    logits, out = module.apply(variables, batch, train=False)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), batch)
+    apply = jax.jit(partial(module.apply, train=False))
+    logits, out = apply(variables, batch)
     garbage = dict(batch)
     for i, name in enumerate(ALL[1:], 1):
         absent = ~np.asarray(batch["present"][:, i])
         for key in (k for k in batch if k.startswith(f"{name}/")):
             other = make_batch(6)[key]
             garbage[key] = jnp.where(absent.reshape(-1, *[1] * (other.ndim - 1)), other, batch[key])
-    again, _ = module.apply(variables, garbage, train=False)
+    again, _ = apply(variables, garbage)
     np.testing.assert_allclose(np.asarray(again), np.asarray(logits), atol=1e-6)
     np.testing.assert_allclose(np.asarray(out["attention"]).sum(1), 1.0, atol=1e-6)
     assert not np.asarray(out["attention"])[~np.asarray(batch["present"])].any()
     order = np.array([3, 1, 5, 0, 2, 4])
-    permuted, _ = module.apply(variables, take(batch, order), train=False)
+    permuted, _ = apply(variables, take(batch, order))
     np.testing.assert_allclose(np.asarray(permuted), np.asarray(logits)[order], atol=1e-5)
 
 
@@ -110,7 +113,7 @@ def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, 
 def test_any_subset_of_modalities(modalities: tuple[str, ...]):
     model, spec = setup(modalities, "none" if len(modalities) == 1 else "attention", kind="mmae", mode="joint")
     module, batch = build_classifier(model, spec), make_batch(3, modalities)
-    logits, out = module.apply(module.init(jax.random.key(0), batch, train=False), batch, train=False)
+    logits, out = jax.jit(lambda: module.init_with_output(jax.random.key(0), batch, train=False)[0])()
     assert logits.shape == (3, 3)
     assert out["attention"].shape == (3, len(modalities))
     assert out["h_mm"].shape == (3, 3 * len(modalities))
@@ -172,12 +175,13 @@ def test_the_text_target_cannot_collapse(train_table: bool):
         total, count = squared_errors(out, batch["weight"])["text"]
         return total / count
 
-    grads = jax.grad(loss)(params, 1.0)
+    gradient = jax.jit(jax.grad(loss))
+    grads = gradient(params, 1.0)
     assert bool(grads["text_table"].any()) == train_table
     # A constant predictor of zero has the target's variance as its loss; training must not lower that by moving the target.
     spread = float(jnp.var(params["text_table"][1:]))
     for _ in range(150):
-        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, jax.grad(loss)(params, 1.0))
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient(params, 1.0))
     assert float(jnp.var(params["text_table"][1:])) > 0.5 * spread
 
 

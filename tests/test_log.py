@@ -15,7 +15,7 @@ from mmjax.errors import WorkdirError
 from mmjax.io import metrics_log as module
 from mmjax.io import progress as progress_module
 from mmjax.io.metrics_log import MetricsLog
-from mmjax.io.progress import Bars, Progress
+from mmjax.io.progress import Bars, Progress, silent
 
 
 def fill(log, epochs=3, folds=(0, 1)):
@@ -150,3 +150,13 @@ def test_terminal_progress_is_a_bar_that_goes_away():
     assert lines == ["epoch 1"]
     assert "10/10" in screen.getvalue()
     assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l")  # the cursor is back
+
+
+def test_a_silent_run_draws_no_bar_on_a_terminal():
+    """`verbose=False` means nothing at all; breaks where the bar does not ask what the log shows."""
+    screen = io.StringIO()
+    progress = Progress(silent, bars=Bars(Console(file=screen, force_terminal=True, width=100)))
+    progress.start("fold 0", 10)
+    progress.advance(10)
+    progress.finish()
+    assert screen.getvalue() == ""

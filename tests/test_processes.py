@@ -18,12 +18,12 @@ from tests import killing
 OPTIONS = [
     "--config=configs/attention.py",
     "--config.model.modalities=('tabular','image')",  # BatchNorm and dropout, both of the whole batch
-    "--config.model.image.layers=(1,1)",
+    "--config.model.image.layers=(1,)",
     "--config.data.synthetic_rows=160",
     "--config.data.image_size=16",
     "--config.cv.folds=2",
     "--config.cv.only=(0,)",
-    "--config.train.max_epochs=4",
+    "--config.train.max_epochs=3",
     "--config.train.steps_per_dispatch=1",
     "--config.train.placement=batch",
     "--config.train.resident=host",

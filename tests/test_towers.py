@@ -1,5 +1,7 @@
 """Towers against PyTorch with copied weights, and the fast formulations against Flax's own layers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,7 +101,7 @@ def test_densenet_equals_pytorch(fast: bool):
 def test_fast_densenet_equals_plain_flax():
     """Outputs, gradients and running statistics on one parameter tree, to 1e-5 of each leaf's scale."""
     images = jnp.asarray(RNG.integers(0, 256, (4, 20, 20, 3)).astype(np.uint8))
-    variables = densenet(False).init(jax.random.key(2), images, train=False)
+    variables = jax.jit(partial(densenet(False).init, train=False))(jax.random.key(2), images)
     results = []
     for fast in (False, True):
 
@@ -108,8 +110,8 @@ def test_fast_densenet_equals_plain_flax():
             v, updated = densenet(fast).apply(both, images, train=True, mutable=["batch_stats"])
             return (v * jnp.arange(5.0)[None]).sum(), (v, updated)
 
-        grads, (v, updated) = jax.grad(loss, has_aux=True)(variables["params"])
-        evaluated = densenet(fast).apply(variables, images, train=False)
+        grads, (v, updated) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+        evaluated = jax.jit(partial(densenet(fast).apply, train=False))(variables, images)
         results.append((v, evaluated, updated, grads))
     plain, fast = (jax.tree_util.tree_leaves_with_path(r) for r in results)
     for (path, a), (other, b) in zip(plain, fast, strict=True):

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmjax.cli.arguments import Parser, existing_file, given_paths
 from mmjax.datasets import synthetic
-from mmjax.errors import ConfigError, WorkdirError
+from mmjax.errors import ConfigError
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.data.data_report import DataReport
@@ -65,6 +65,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
     from mmjax.datasets.splits import FOLDS, load_folds  # noqa: PLC0415
+    from mmjax.io.results import read_summary  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
     settings = ensemble.settings
@@ -78,7 +79,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
         schema=ensemble.schema,
     )
     found = ensemble.held_out(dataset, load_folds(workdir / FOLDS, dataset.table.ids))
-    recorded = _recorded(workdir)
+    recorded = {fold: done["metrics"] for fold, done in read_summary(workdir)["by_fold"].items()}
     differ = [
         f"fold {fold}: {name} is {value!r} and was {recorded.get(str(fold), {}).get(name)!r}"
         for fold, values in found.items()
@@ -88,17 +89,6 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     by_fold = {str(fold): values for fold, values in found.items()}
     head = {"dataset": dataset.name, "rows": "held out", "by_fold": by_fold}
     return {**head, **metrics.summarise(list(found.values())), "equal": not differ, "differ": differ}
-
-
-def _recorded(workdir: Path) -> dict[str, dict[str, float]]:
-    from mmjax.io.results import SUMMARY  # noqa: PLC0415
-
-    file = workdir / SUMMARY
-    try:
-        by_fold = json.loads(file.read_text(encoding="utf-8"))["by_fold"]
-        return {fold: dict(done["metrics"]) for fold, done in by_fold.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkdirError(f"{file}: cannot be read ({error}); run the same training command again to write it.") from error
 
 
 def _equal(value: float, recorded: object) -> bool:

@@ -59,6 +59,11 @@ class Bars:
 _TERMINAL = Bars(Console(file=sys.stdout))
 
 
+def silent(line: str) -> None:
+    """A log that shows nothing; `Progress` draws no bar beside it."""
+    del line
+
+
 class Progress:
     """Progress of one phase with an estimate of the time left.
 
@@ -77,7 +82,7 @@ class Progress:
         self.finish()
         self._title, self._total, self._done, self._first = title, total, done, done
         self._started = self._logged = time.monotonic()
-        self._task = self._bars.add(title, total, done) if self._bars.shown else None
+        self._task = self._bars.add(title, total, done) if self._bars.shown and self._log is not silent else None
 
     def advance(self, by: int = 1) -> None:
         """Counts dispatches."""

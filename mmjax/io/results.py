@@ -81,6 +81,22 @@ def join_predictions(workdir: Path, rows: Sequence[tuple[int, str]]) -> None:
         write_text(workdir / PREDICTIONS, out.getvalue())
 
 
+def read_summary(workdir: Path) -> dict[str, Any]:
+    """summary.json; `by_fold` holds the metrics of every finished fold.
+
+    Raises:
+      WorkdirError: it is missing or damaged.
+    """
+    file, advice = workdir / SUMMARY, "run the same training command again to write it"
+    summary = read_json(file, dict, advice)
+    try:
+        for done in summary["by_fold"].values():
+            dict(done["metrics"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(file, error, advice) from error
+    return summary
+
+
 def _lines(workdir: Path, fold: int, rows: int) -> Generator[list[str], None, None]:
     """Header and rows of a fold's predictions, as many as there must be."""
     found = 0

@@ -23,7 +23,7 @@ from mmjax.ops.cpu import convolution
 from mmjax.tasks.base import Task
 from mmjax.train import cross_validation, fold_training, state, step
 from mmjax.train.execution import compile as ahead
-from mmjax.train.execution import parallel, runtime
+from mmjax.train.execution import runtime
 from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.plan import Plan
 
@@ -69,11 +69,6 @@ def _jax_random(impl: str) -> None:
         return jax.random.wrap_key_data(jnp.tile(data_2, times), impl=impl)
 
     put(prng, wrap=wrap, KEY=jax.eval_shape(lambda: wrap(jnp.zeros(2, jnp.uint32))))
-
-
-def _no_barriers() -> None:
-    put(parallel, jit=jax.jit)
-    put(jax.lax, optimization_barrier=lambda values: values)
 
 
 def _summed_onehot(number_BxS: jax.Array, id_BxC: jax.Array, onehot: int, dtype: Any) -> jax.Array:
@@ -140,10 +135,6 @@ def _chosen_leaves(condition: jax.Array, yes: Callable[..., Any], no: Callable[.
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes(*args), no(*args))
 
 
-def _plain_total(gradients: Any) -> jax.Array:
-    return sum((jnp.sum(x) for x in gradients), jnp.zeros(()))
-
-
 SWITCHES = {
     "same": Switch("nothing: what a ratio of equals scatters", lambda: None, (*EVERY, LARGE), FOLDS),
     "memory": Switch(
@@ -154,8 +145,6 @@ SWITCHES = {
     ),
     "threefry": Switch("jax's default generator", partial(_jax_random, "threefry2x32"), ("1", "2", "6", "8"), FOLDS),
     "rbg": Switch("jax's rbg generator", partial(_jax_random, "rbg"), ("1", "2", "6", "8"), FOLDS),
-    "pass": Switch("jax.jit, which takes barriers out", partial(put, parallel, jit=jax.jit), EVERY),
-    "barriers": Switch("jax.jit, and no barriers", _no_barriers, EVERY, FOLDS),
     "lookup": Switch(
         "first layer multiplies one-hot columns",
         partial(put, tabular, onehot_product=lambda *_: jax.lax.dot_general),
@@ -192,16 +181,14 @@ SWITCHES = {
         (),
         FOLDS,
     ),
-    "turns": Switch("all folds' threads at once", partial(put, parallel, InTurns=lambda chunk, at_once: chunk), (), FOLDS),
     "either": Switch("jnp.where for each leaf", partial(put, state, step, either=_chosen_leaves), EVERY, ("1", "8")),
-    "total": Switch("jnp.sum of each gradient", partial(put, step, _total=_plain_total), EVERY, ("1", "8")),
     "step_by_step": Switch("convolutions in a loop of steps", partial(_replan, lambda task, plan: {"scan": True}), ("6", "8")),
     "scan": Switch("a program a step", partial(_replan, lambda task, plan: {"scan": False}), ("1", "2", "mmae")),
 }
 """By name; `ALL` has one of those that exclude each other."""
 ALL = (
-    *("memory", "threefry", "barriers", "lookup", "scatter", "text_conv", "image"),
-    *("ahead", "recycled", "threads", "either", "total"),
+    *("memory", "threefry", "lookup", "scatter", "text_conv", "image"),
+    *("ahead", "recycled", "threads", "either"),
 )
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.train.execution.concurrent_folds import run_concurrently
-from mmjax.train.execution.parallel import InTurns
 
 
 def test_two_at_a_time_begun_in_order():
@@ -145,33 +144,3 @@ def test_of_several_interruptions_the_one_that_saved_is_shown(width):
     jobs = left_and_stopped(waited, Interrupted("saved in checkpoints", saved=True), [])
     with pytest.raises(Interrupted, match="saved in checkpoints"):
         run_concurrently(jobs, width, lambda: False)
-
-
-def test_no_more_programs_at_once_than_cores_and_in_the_order_they_came():
-    running, most, order, lock = [0], [0], [], threading.Lock()
-
-    def chunk(number: int) -> int:
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-            order.append(number)
-        time.sleep(0.02)
-        with lock:
-            running[0] -= 1
-        return number
-
-    turns, meet = InTurns(chunk, 2), threading.Barrier(5)
-
-    def job(number: int):
-        def work(stop) -> None:
-            meet.wait(10)  # a thread that starts late on a busy machine is not one that was left behind
-            for _ in range(4):
-                assert turns(number) == number
-
-        return work
-
-    run_concurrently([job(i) for i in range(5)], 5, lambda: False)
-    assert most == [2]
-    # Nobody is left behind: when the first has had its four turns, every other has had at least two.
-    done = order[: max(i for i, n in enumerate(order) if n == order[0]) + 1]
-    assert all(done.count(n) >= 2 for n in range(5)), order

@@ -40,8 +40,7 @@ def test_bfloat16_trains_with_float32_parameters(name: str):
 
     jaxpr = str(jax.make_jaxpr(chunk)(first, rows, index, active))
     products = re.findall(r":(\w+)\[[\d,]*\] = (?:dot_general|conv_general_dilated)", jaxpr)
-    checks = sum(leaf.ndim > 1 for leaf in jax.tree.leaves(params))  # every matrix's gradient is summed by a product (steps.py)
-    assert products.count("bf16") >= len(products) - checks - 3 > 0, "only the attention's scores and gradients are float32"
+    assert products.count("bf16") >= len(products) - 3 > 0, "only the attention's scores and gradients are float32"
 
     now, losses = first, []
     for _ in range(STEPS):

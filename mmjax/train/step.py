@@ -1,7 +1,7 @@
 """Pure steps of one fold: train a chunk of batches, evaluate, end an epoch, predict. No I/O, no placement (see parallel.py)."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -100,7 +100,7 @@ def _train_step(
     (loss, (batch_stats, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     loss, grads, sums = everywhere(loss), everywhere(grads), everywhere(sums)
     # A sum is finite only if its terms are, and needs one pass where a norm needs two.
-    finite = jnp.isfinite(loss + _total(jax.tree.leaves(grads)))
+    finite = jnp.isfinite(sum((jnp.sum(x) for x in jax.tree.leaves(grads)), loss))
     alive = active & ~state.done & (state.halted_step < 0)
     apply = alive & finite
 
@@ -125,20 +125,6 @@ def _train_step(
         skipped=state.skipped + (bad if not stop else 0),
     )
     return state, jax.tree.map(lambda x: jnp.where(apply, x, 0.0), sums)
-
-
-def _total(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
-    """A sum of all values, finite only if they are.
-
-    For XLA on a CPU: matrices as products with halves first, twice as fast as its own sum; two rows of halves, since it has
-    products of matrices ready and compiles one with a vector for every shape. All vectors become one: BatchNorm has a hundred,
-    and each sum of its own is a kernel or two. A GPU sums a gradient where it is made.
-    """
-    if jax.default_backend() != "cpu":
-        return sum((jnp.sum(x) for x in arrays), jnp.zeros(()))
-    flat = [x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x for x in arrays]
-    vectors = [x if x.ndim < 2 else (jnp.full((2, len(x)), 0.5, x.dtype) @ x).reshape(-1) for x in flat]
-    return jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(vectors)))  # or XLA sums them one by one again
 
 
 def evaluate(task: Task, params: Any, batch_stats: Any, rows: FoldArrays, index_B: Any, weight_B: Float[Array, " B"]) -> Sums:

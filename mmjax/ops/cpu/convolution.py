@@ -52,8 +52,7 @@ def _sum_of_taps(x: Array, kernel: Array) -> Array:
     products = x.reshape(-1, channels) @ kernel.transpose(2, 1, 0, 3).reshape(channels, 9 * features)
     columns = jnp.split(products.reshape(*x.shape[:3], 9 * features), 3, axis=-1)
     across = sum(_shift(column, 1 - j, axis=2) for j, column in enumerate(columns))
-    # Summed once, not once for every row that is read from it.
-    rows = jnp.split(jax.lax.optimization_barrier(across), 3, axis=-1)
+    rows = jnp.split(across, 3, axis=-1)
     return jnp.asarray(sum(_shift(row, 1 - i, axis=1) for i, row in enumerate(rows)))
 
 
@@ -70,8 +69,6 @@ def _forward_3x3(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward_3x3(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    # A sum over every layer after this one: computed once, not in each of the kernels that read it.
-    g = jax.lax.optimization_barrier(g)
     channels, features = x.shape[-1], g.shape[-1]
     kernel_TxC = kernel.transpose(0, 1, 3, 2).reshape(9 * features, channels)
     grad_x, grad_CxT = [], []
@@ -210,10 +207,8 @@ class Maps:
     def moments(self, axis_name: str | None) -> Float[Array, "2 C"]:
         """Mean and variance of every channel over batch (also that of a device axis) and places."""
         for x in self.parts[self._measured :]:
-            # Put to those before, so that a gradient comes back in two pieces a layer and not in one for each map. Barriers,
-            # here and in FastNorm: numbers by channel, and their gradients, are computed once, not at every pixel.
-            both = jnp.concatenate([self._moments_2xC, _moments(x, axis_name)], axis=1)
-            self._moments_2xC = jax.lax.optimization_barrier(both)
+            # Put to those before, so that a gradient comes back in two pieces a layer and not in one for each map.
+            self._moments_2xC = jnp.concatenate([self._moments_2xC, _moments(x, axis_name)], axis=1)
         self._measured = len(self.parts)
         return self._moments_2xC
 
@@ -223,7 +218,7 @@ def _moments(x: Float[Array, "B H W C"], axis_name: str | None) -> Float[Array, 
     mean, square = x.mean(axis=(0, 1, 2)), (x * x).mean(axis=(0, 1, 2))
     if axis_name:
         mean, square = jax.lax.pmean((mean, square), axis_name)
-    return jax.lax.optimization_barrier(jnp.stack([mean, jnp.maximum(square - mean * mean, 0.0)]))
+    return jnp.stack([mean, jnp.maximum(square - mean * mean, 0.0)])
 
 
 class FastNorm(nn.Module):
@@ -249,6 +244,6 @@ class FastNorm(nn.Module):
         else:
             mean_C, var_C = running_mean.value, running_var.value
         factor_C = scale_C * jax.lax.rsqrt(var_C + self.epsilon)
-        factor_C, offset_C = jax.lax.optimization_barrier((factor_C, bias_C - mean_C * factor_C))
+        offset_C = bias_C - mean_C * factor_C
         x = maps.concatenated()
         return nn.relu(x * factor_C.astype(self.dtype)[None, None, None] + offset_C.astype(self.dtype)[None, None, None])

@@ -16,7 +16,6 @@ from mmjax.modalities.base import InputSpec
 from mmjax.modalities.shapes import tree_bytes
 from mmjax.tasks.base import Task, make_task, phases
 from mmjax.train.execution.compile import ProgramShapes, lower_predict
-from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.cost import step_cost
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Sizes, make_plan
@@ -61,8 +60,7 @@ class Footprint:
         kept = sum(v for k, v in self.step_bytes.items() if k not in _SCRATCH) + self.rows_bytes * plan.on_device
         activations = self.step_bytes["activations"] // (plan.devices if plan.placement == "batch" else 1)
         scratch = (self.step_bytes["gradients"] + activations) * (plan.folds if plan.placement == "vmap" else 1)
-        # Of concurrent folds as many run as there are cores (parallel.InTurns); one batched program has all folds' scratch.
-        at_once = {"vmap": 1, "one": min(together, cores())}.get(plan.placement, together)
+        at_once = 1 if plan.placement == "vmap" else together  # one batched program has all folds' scratch
         return together * kept + at_once * max(self.scratch_bytes.values(), default=scratch)
 
     def to_dict(self) -> dict[str, Any]:

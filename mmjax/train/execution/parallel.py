@@ -5,7 +5,6 @@ Every function here takes and returns a leading fold axis F on state, `rows.fold
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from mmjax.modalities.shapes import placed
 from mmjax.tasks.base import Task
-from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.plan import Plan
 from mmjax.train.optim import make_optimizer
 from mmjax.train.step import FoldArrays, add_sums, evaluate, finish_epoch, train_chunk
@@ -105,15 +103,14 @@ class Executor:
         """`chunk(state, rows, index, active) -> (state, sums)` over the fold axis; the state is donated."""
         local = _over_folds(chunk, (0, FOLD_AXES, 0, 0), self.plan)
         place = {"batch": self._shard_batch, "folds": self._place_folds}.get(self.plan.placement)
-        placed = place(local) if place else jit(local, donate_argnums=0)
-        run = placed if self.plan.scan else StepByStep(placed)
-        return InTurns(run, cores()) if self.plan.concurrent > cores() else run
+        placed = place(local) if place else jax.jit(local, donate_argnums=0)
+        return placed if self.plan.scan else StepByStep(placed)
 
     def map(self, function: Callable, axes: tuple, **options: Any) -> Callable:
         """Any other function over the fold axis, with `jax.jit`'s options; XLA follows where its arguments lie."""
         if self.plan.placement == "folds":  # XLA would copy small results to every device
             options["out_shardings"] = self._by_fold
-        return jit(_over_folds(function, axes, self.plan), **options)
+        return jax.jit(_over_folds(function, axes, self.plan), **options)
 
     def _shard_batch(self, local: Callable) -> Callable:
         devices = len(self._devices)
@@ -162,16 +159,6 @@ class Executor:
         return _Mapped(run, lower)
 
 
-def jit(function: Callable, **options: Any) -> Callable:
-    """`jax.jit` that, on a CPU, leaves `lax.optimization_barrier` where it stands.
-
-    XLA takes barriers out before it fuses, and then computes a sum of many gradients again in every kernel that reads it; XLA
-    compiles each of these kernels too. Models put a barrier where a value has several readers.
-    """
-    keep = {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, compiler_options=keep, **options)
-
-
 @dataclass(frozen=True)
 class _Mapped:
     """A chunk under `pmap`, with what divides and joins its arrays; `lower` lowers it from shapes that say where they lie."""
@@ -181,25 +168,6 @@ class _Mapped:
 
     def __call__(self, *args: Any) -> tuple[Any, Any]:
         return self.run(*args)
-
-
-class InTurns:
-    """A chunk that waits for its turn: no more run at once than there are cores, in the order they came.
-
-    Threads that only wait cost nothing, while five programs on two cores push each other out of the caches and out of XLA's
-    thread pool: a fifth of a tabular step.
-    """
-
-    def __init__(self, chunk: Callable, at_once: int):
-        self._chunk, self._pool = chunk, ThreadPoolExecutor(at_once)
-
-    def __call__(self, *args: Any) -> tuple[Any, Any]:
-        """As the chunk, finished."""
-        return self._pool.submit(lambda: jax.block_until_ready(self._chunk(*args))).result()
-
-    def lower(self, *args: Any) -> Any:
-        """The chunk's own."""
-        return self._chunk.lower(*args)  # type: ignore[attr-defined]
 
 
 class StepByStep:

@@ -167,8 +167,7 @@ def make_plan(task: Task, sizes: Sizes) -> Plan:
     elif vmap and folds > 1 and fit(folds):
         placement, together, reason = "vmap", folds, f"{folds} folds in one batched program"
     elif (concurrent := _concurrent(task, sizes, room, on_device=on_device)) > 1:
-        turns = f", {cores()} at a time" if concurrent > cores() else ""
-        reason = f"{concurrent} concurrent folds, a thread each{turns}"
+        reason = f"{concurrent} concurrent folds, a thread each"
     ignored = [f"placement={train.placement}: {obstacle}"] if obstacle else []
     if folds > 1 and train.fold_parallel in ("vmap", "threads") and placement in ("one", "batch") and concurrent == 1:
         short = "rows stay on the host" if train.resident == "host" else "memory is short"

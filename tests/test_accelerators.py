@@ -66,7 +66,9 @@ def test_every_program_lowers(case: Case, dtype: str, resident: str, platform: s
         assert "stablehlo" in program.as_text()
 
 
-@pytest.mark.parametrize(("row", "tolerance"), [("mmae_attention", 2e-3), ("tabular", 1e-5)])
+@pytest.mark.parametrize(
+    ("row", "tolerance"), [pytest.param("mmae_attention", 2e-3, marks=pytest.mark.slow), ("image", 2e-3), ("tabular", 1e-5)]
+)
 def test_a_run_by_a_gpus_rules_gives_the_cpus_numbers(
     row: str, tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -250,6 +250,7 @@ def test_a_process_that_is_not_ready_in_time_is_left_out(tmp_path, monkeypatch):
     assert {"step_s", "peak_bytes"} <= set(good.to_dict())
 
 
+@pytest.mark.slow
 def test_step_throughput_writes_what_the_report_reads(tmp_path):
     """Fails when a script's JSON and the report part ways, or facts of the machine are missing."""
     flags = f"--size tiny --cases row1 --rounds 2 --seconds 0.01 --modes eager --name step_throughput_again --out {tmp_path}"
@@ -275,6 +276,7 @@ def test_every_switch_replaces_something():
     assert done.stdout == "set()\n", done.stderr
 
 
+@pytest.mark.slow
 def test_ablation_prints_what_a_switch_costs(tmp_path):
     """Fails when a variant does not run, or its ratio is of the wrong two."""
     flags = f"--size tiny --rows 1 --parts steps --variants lookup --rounds 2 --seconds 0.01 --out {tmp_path}"

@@ -19,8 +19,8 @@ from tests.shrunken import shrunken
     ("fold_parallel", "resident", "devices", "placement"),
     [
         ("vmap", "device", 1, "auto"),
-        ("threads", "device", 1, "auto"),
-        ("sequential", "host", 1, "auto"),
+        pytest.param("threads", "device", 1, "auto", marks=pytest.mark.slow),
+        pytest.param("sequential", "host", 1, "auto", marks=pytest.mark.slow),
         pytest.param("auto", "device", 2, "folds", marks=pytest.mark.slow),
         ("auto", "host", 2, "batch"),
     ],

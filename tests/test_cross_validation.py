@@ -45,7 +45,10 @@ def parameters(workdir: Path, cache: Path) -> list[np.ndarray]:
     return [np.asarray(x) for member in members for x in jax.tree.leaves(member.parameters)]
 
 
-@pytest.mark.parametrize("row", ["tabular", "text", "image", "concat", "concat_discretized", "attention", "mmae"])
+@pytest.mark.parametrize(
+    "row",
+    ["tabular", "text", "image", pytest.param("concat", marks=pytest.mark.slow), "concat_discretized", "attention", "mmae"],
+)
 def test_every_row_runs(row: str, cache: Path, tmp_path: Path):
     """Every config ends with each row held out once and a summary of the metrics of its task."""
     summary = cross_validate(shrunken(row, cache, train__max_epochs=1, train__autoencoder_max_epochs=1), tmp_path, quiet)
@@ -77,7 +80,12 @@ def test_the_metrics_of_search_and_refit_stay_side_by_side(cache: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("row", "mode"), [("mmae_attention", "frozen"), ("ae_attention", "finetune"), ("mmae_attention", "joint")]
+    ("row", "mode"),
+    [
+        pytest.param("mmae_attention", "frozen", marks=pytest.mark.slow),  # as the kill tests train it
+        ("ae_attention", "finetune"),
+        pytest.param("mmae_attention", "joint", marks=pytest.mark.slow),
+    ],
 )
 def test_autoencoder_modes(row: str, mode: str, cache: Path, tmp_path: Path):
     summary = cross_validate(shrunken(row, cache, model__autoencoder__mode=mode), tmp_path, quiet)

@@ -114,6 +114,7 @@ def test_a_data_set_that_is_named_must_be_there(capsys: pytest.CaptureFixture[st
     assert "assumed" in inspected(capsys, "text.py:petfinder")["sizes"]
 
 
+@pytest.mark.slow
 def test_xla_is_asked_for_scratch_memory(tmp_path: Path):
     """Of every program on one device; then it counts instead of gradients and activations, once for each fold at work."""
     spec = InputSpec(

@@ -88,7 +88,7 @@ def test_encoded_rows_take_no_memory_in_files(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("resident", ["device", "host"])
+@pytest.mark.parametrize("resident", ["device", pytest.param("host", marks=pytest.mark.slow)])
 def test_a_run_with_its_rows_in_files_gives_the_same_numbers(resident: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Table, text and the codes of a frozen autoencoder, from a CSV file that counts as large."""
     small = {"model__modalities": ("tabular", "text"), "train__resident": resident, "train__max_epochs": 1}

@@ -200,8 +200,8 @@ def test_dropout_is_the_same_on_eight_devices_and_on_one():
 def test_bfloat16_keeps_parameters_and_statistics_in_float32():
     tower = DenseNet(growth=4, layers=(1, 1), compression=0.5, stem=8, width=5, fast=True, dtype=jnp.dtype("bfloat16"))
     images = jnp.zeros((2, 16, 16, 3), jnp.uint8)
-    variables = tower.init(jax.random.key(0), images, train=False)
-    v, updated = tower.apply(variables, images, train=True, mutable=["batch_stats"])
+    variables = jax.eval_shape(partial(tower.init, train=False), jax.random.key(0), images)
+    v, updated = jax.eval_shape(partial(tower.apply, train=True, mutable=["batch_stats"]), variables, images)
     assert v.dtype == jnp.bfloat16
     assert {x.dtype for x in jax.tree.leaves((variables, updated))} == {jnp.dtype("float32")}
 

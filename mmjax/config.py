@@ -13,6 +13,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mmjax import registry
 from mmjax.config_rules import below_one, check_values, choice, movable_path, not_negative, positive
 from mmjax.errors import ConfigError
@@ -212,6 +214,8 @@ def _build(cls: type, values: dict[str, Any], where: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(value, np.generic):  # as a random search draws it
+        value = value.item()
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a group of settings, got {value!r}.")

@@ -11,18 +11,19 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from mmjax.config import Settings
 from mmjax.data.cells import category_name
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import open_source
-from mmjax.errors import ConfigError, SchemaError
+from mmjax.errors import ConfigError, DataError, SchemaError, WorkdirError
 from mmjax.io.atomic import write_json
-from mmjax.io.results import PREDICTIONS, read_summary
-from mmjax.io.workdir import DATA, SCHEMA, read_json
+from mmjax.io.results import PREDICTIONS, read_predictions, read_summary
+from mmjax.io.workdir import DATA, SCHEMA, damaged, read_json
+from mmjax.label_values import check_labels, class_values, kinds, named_columns, numbers_schema, parsed, texts, with_labels
 from mmjax.notebook import make_log
-from mmjax.own_table import AnySchema, cross_validate, kinds, parsed, set_up, texts
+from mmjax.own_table import AnySchema, cross_validate, set_up
 from mmjax.schema import Schema
 
 if TYPE_CHECKING:  # jax is imported late
@@ -97,11 +98,10 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         Raises:
           MmjaxError: as `cross_validate`.
         """
-        table, label = self._training_table(X, y, label, schema)
+        table, label = self._training_table(X, y, str(label), schema)
+        check_labels(table, label)
         if schema is None and isinstance(table, pd.DataFrame) and not isinstance(X, pd.DataFrame):
-            columns = table.drop(columns=label)
-            if all(d.kind in "biuf" for d in columns.dtypes):
-                schema = Schema.from_dict({"label": label, "continuous": list(columns)})
+            schema = numbers_schema(table.drop(columns=label), label)
         workdir = Path(self.workdir or self._temporary_folder())
         more = {"label": label, "images": images, "schema": schema, "overrides": self._overrides(), "verbose": self.verbose}
         cross_validate(self.config, table, workdir=workdir, **more)
@@ -140,8 +140,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         Raises:
           ConfigError: the config trains no autoencoder of its own.
         """
-        dataset = self._dataset(X, paths)
-        found = self._ensemble().codes(dataset)
+        found = self._ensemble().codes(self._dataset(X, paths))
         columns = [(fold, k) for fold, code in found.items() for k in range(code.shape[1])]
         names = pd.MultiIndex.from_tuples(columns, names=["fold", "code"])
         return self._output(np.concatenate(list(found.values()), axis=1), X, names)
@@ -149,6 +148,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, **paths: str) -> float:
         """Accuracy; with `y` None X has the label column, and rows without one of the model's labels do not count."""
         right_N = np.asarray(self.predict(X, **paths), object)
+        check_consistent_length(right_N, y, sample_weight)
         if y is not None:
             return float(np.average(right_N == np.asarray(y, object), weights=sample_weight))
         name, header, rows, _ = open_source(X, DataReport())
@@ -157,6 +157,8 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         at, known = header.index(self.schema_.label), dict(zip(texts(self.classes_.tolist()), self.classes_, strict=True))
         pairs = [(value, known.get(category_name(row[at]))) for value, row in zip(right_N, rows, strict=True)]
         counts_N = np.array([label is not None for _, label in pairs])
+        if not counts_N.any():
+            raise DataError(f"{name}: no row has one of the labels {', '.join(map(str, self.classes_))} to score.")
         weight_N = None if sample_weight is None else np.asarray(sample_weight)[counts_N]
         return float(np.average([value == label for value, label in pairs if label is not None], weights=weight_N))
 
@@ -174,14 +176,11 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
             X, y = validate_data(self, X, y, dtype=None, ensure_all_finite="allow-nan")
             X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
         if y is None:
-            return X, label
+            return named_columns(X), label.strip()
         check_classification_targets(y)
         if len(pd.Series(y).unique()) < 2:
             raise ValueError("y has 1 class; a classifier needs two.")
-        label = label or str(getattr(y, "name", None) or "label")
-        while label in X.columns:
-            label += "_"
-        return X.assign(**{label: getattr(y, "array", y)}), label  # by place, whatever y's index
+        return with_labels(named_columns(X), y, label)
 
     def _overrides(self) -> dict[str, Any]:
         named = {
@@ -201,18 +200,17 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         ensemble = self._ensemble()
         if not task_class(ensemble.settings.task).predicts_classes:
             raise ConfigError(f"{workdir}: the config trains the task {ensemble.settings.task!r}, which has no classes.")
-        self.schema_ = ensemble.schema
+        self.schema_, summary = ensemble.schema, read_summary(workdir)
         file = workdir / DATA / FITTED
         fitted = read_json(file, dict) if file.is_file() else {}
         values = fitted.get("classes") or kinds(parsed(ensemble.spec.classes))
-        by_text = dict(zip(texts(values), values, strict=True))
-        classes = [by_text[category_name(name)] for name in ensemble.spec.classes]
-        self.classes_ = np.array(classes, object if isinstance(classes[0], str) else None)
+        self.classes_ = class_values(ensemble.spec.classes, values)
         roles = [column for column, role in ensemble.schema.roles().items() if role != "label"]
         self.feature_names_in_ = np.array(fitted.get("columns") or roles, object)
         self.n_features_in_ = len(self.feature_names_in_)
-        summary = read_summary(workdir)
         by_fold = {int(fold): done["metrics"] for fold, done in summary["by_fold"].items()}
+        if gone := sorted(by_fold.keys() - {member.number for member in ensemble.members}):
+            raise WorkdirError(f"{workdir}: fold {gone[0]} is not whole any more; run the same training again.")
         self.summary_ = pd.DataFrame(by_fold | {"mean": summary["mean"], "std": summary["std"]}).T.rename_axis("fold")
         self.out_of_fold_ = self._held_out(index, list(by_fold))
         return self
@@ -220,14 +218,15 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
     def _held_out(self, index: pd.Index | None, folds: list[int]) -> pd.DataFrame:
         from mmjax.datasets.splits import FOLDS, read_folds  # noqa: PLC0415 - imports scikit-learn's splitters
 
-        _, fold_N = read_folds(self.workdir_ / FOLDS)
-        text = {"id": str, "label": str, "prediction": str}
-        found = pd.read_csv(self.workdir_ / PREDICTIONS, dtype=text, keep_default_na=False)  # type: ignore[call-overload]
+        (_, fold_N), found = read_folds(self.workdir_ / FOLDS), read_predictions(self.workdir_)
         values = dict(zip(self._ensemble().spec.classes, self.classes_.tolist(), strict=True))
+        rows = np.flatnonzero(np.isin(fold_N, folds))
+        index = pd.RangeIndex(len(fold_N)) if index is None else index
+        if len(rows) != len(found) or len(index) != len(fold_N) or not {*found["label"], *found["prediction"]} <= {*values}:
+            raise damaged(self.workdir_ / PREDICTIONS, "its rows are not those of folds.csv")
         for name in ("label", "prediction"):
             found[name] = np.array([values[v] for v in found[name]], self.classes_.dtype)
-        rows = np.flatnonzero(np.isin(fold_N, folds))
-        return found.set_index(pd.Index(rows) if index is None else index[rows])
+        return found.set_index(index[rows])
 
     def _ensemble(self) -> "Ensemble":
         check_is_fitted(self, "workdir_")

@@ -259,7 +259,9 @@ def _load_spec(workdir: Path) -> InputSpec:
         values = read_json(workdir / "spec.json", dict, "train again in a new folder")
         values |= {name: tuple(map(str, values[name])) for name in ("modalities", "classes")}
         return InputSpec(**values)
-    except (WorkdirError, KeyError, TypeError) as error:
+    except WorkdirError as error:
+        raise CheckpointError(str(error)) from error
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"{workdir / 'spec.json'}: cannot be read ({error}); train again in a new folder.") from error
 
 

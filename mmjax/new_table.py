@@ -71,7 +71,10 @@ def open_new_table(
 def _settings(data: Any, paths: Mapping[str, str]) -> Any:
     """Of the run, but for all rows, and without the training data's folder where that has gone."""
     changes: dict[str, Any] = {"max_rows": 0, "rows_with": ""}
-    for option in (option for cls in registry.modalities().values() for option in cls.path_options):
+    options = [option for cls in registry.modalities().values() for option in cls.path_options]
+    if unknown := sorted(set(paths) - {option.flag for option in options}):
+        raise ConfigError(f"{unknown[0]!r} is no path of a table; there are {', '.join(o.flag for o in options)}.")
+    for option in options:
         path = paths.get(option.flag, "")
         if path and not Path(path).exists():
             raise ConfigError(f"{path}: there is no such {option.what}; check --{option.flag}.")

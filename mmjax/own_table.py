@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ import pandas as pd
 
 from mmjax import configs
 from mmjax.config import Settings
-from mmjax.data.cells import category_name
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.datasets import infer_schema
 from mmjax.errors import ConfigError, SchemaError, WorkdirError
 from mmjax.io.atomic import write_bytes, write_text
-from mmjax.io.workdir import CONFIG, DATA, SCHEMA, TABLE
+from mmjax.io.workdir import CONFIG, DATA, SCHEMA, TABLE, Workdir
 from mmjax.modalities.base import modalities_of
 from mmjax.notebook import make_log
 from mmjax.schema import Schema
@@ -99,7 +98,9 @@ def _schema(given: AnySchema, table: Source, label: str) -> Schema:
         return propose_schema(table, label=label)
     if isinstance(given, str | Path):
         given = Schema.load(given)
-    schema = given if isinstance(given, Schema) else Schema.from_dict(dict(given))
+    if not isinstance(given, Schema | Mapping):
+        raise SchemaError(f"schema must be a Schema, its dict or the path of its TOML file, got {type(given).__name__}.")
+    schema = given if isinstance(given, Schema) else Schema.from_dict(given)
     if label and schema.label not in ("", label):
         raise SchemaError(f"the schema's label is {schema.label!r} and label={label!r} is asked for; give one.")
     return replace(schema, label=label or schema.label)
@@ -111,12 +112,13 @@ def _on_table(settings: Settings, table: Source, workdir: Path, schema: Schema, 
     CSV: no optional package reads it, any tool opens it, and its cells are the very texts that training reads.
     """
     folder = workdir / DATA
-    if isinstance(table, pd.DataFrame):
-        _write_table(table, folder / TABLE)
-        images, file = images or str(Path.cwd()), folder / TABLE
-    else:
-        file = Path(table).absolute()
-    write_text(folder / SCHEMA, schema.dumps())
+    with Workdir(workdir).lock():  # refuses a folder of other things before anything is written there
+        if isinstance(table, pd.DataFrame):
+            _write_table(table, folder / TABLE)
+            images, file = images or str(Path.cwd()), folder / TABLE
+        else:
+            file = Path(table).absolute()
+        write_text(folder / SCHEMA, schema.dumps())
     places = {"name": "table", "root": str(file.parent.absolute()), "table": file.name, "max_rows": settings.data.max_rows}
     photos = {"images": str(Path(images).absolute())} if images else {}
     return replace(settings, data=replace(settings.data, **places, **photos, schema=str((folder / SCHEMA).absolute())))
@@ -143,21 +145,3 @@ def _with_what_is_there(settings: Settings, schema: Schema, log: Callable[[str],
     if kept != wanted:
         log(f"The table has no {' and no '.join(m for m in wanted if m not in kept)}: the model reads {', '.join(kept)}.")
     return replace(settings, model=replace(settings.model, modalities=kept))
-
-
-def kinds(column: Any) -> list[Any]:
-    """A label column's different values, as JSON can keep them."""
-    found = column.dropna().unique().tolist()
-    return [kind if isinstance(kind, str | int | float | bool) else str(kind) for kind in found]
-
-
-def texts(values: list[Any]) -> list[str]:
-    """Values as the table has them."""
-    return [category_name(row[0]) for row in open_source(pd.DataFrame({"label": values}), DataReport()).rows]
-
-
-def parsed(names: Sequence[str]) -> Any:
-    """Class names of a file as what `pd.read_csv` takes them for: numbers, true and false, or text."""
-    text = pd.DataFrame({"label": list(names)}).to_csv(index=False)
-    parsed = pd.read_csv(io.StringIO(text), keep_default_na=False)["label"]
-    return parsed if texts(parsed.tolist()) == [category_name(name) for name in names] else pd.Series(names, dtype=object)

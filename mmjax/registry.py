@@ -5,6 +5,7 @@ when first asked for; anybody's own register themselves with the decorators.
 """
 
 import importlib
+import keyword
 import threading
 from collections.abc import Callable
 from importlib import metadata
@@ -21,12 +22,12 @@ _loaded = False
 
 def register_modality(kind: str) -> Callable[[type], type]:
     """Class decorator: `kind` is what `config.model.modalities` calls it (mmjax/modalities/base.py has the protocol)."""
-    return _register(_modalities, "kind", kind)
+    return _register(_modalities, "kind", kind, ("schema_keys", "DataSettings", "ModelSettings", "tower"))
 
 
 def register_task(name: str) -> Callable[[type], type]:
     """Class decorator: `name` is what `config.task` calls the task (mmjax/tasks/base.py has the protocol)."""
-    return _register(_tasks, "name", name)
+    return _register(_tasks, "name", name, ("build", "losses", "stream"))
 
 
 def modalities() -> dict[str, Any]:
@@ -46,14 +47,21 @@ def kind_of(name: str) -> str:
     return next((kind for kind, cls in modalities().items() if name in (kind, *cls.aliases)), "")
 
 
-def _register(known: dict[str, Any], attribute: str, name: str) -> Callable[[type], type]:
+def _register(known: dict[str, Any], attribute: str, name: str, needed: tuple[str, ...]) -> Callable[[type], type]:
+    if not isinstance(name, str):
+        raise ConfigError(f"a name is missing: write @register_...(NAME) above the class, with NAME a text, not {name!r}.")
+
     def add(cls: type) -> type:
         if not cls.__module__.startswith("mmjax."):
             _load()  # own ones come after the built-in ones, which are just being imported otherwise
-        if not name.isidentifier() or (name in known and known[name].__qualname__ != cls.__qualname__):
+        before = known.get(name)
+        taken = before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__)
+        if not name.isidentifier() or keyword.iskeyword(name) or taken:
             raise ConfigError(
                 f"{name!r} cannot be registered for {cls.__name__}: it is taken or no identifier; use another name."
             )
+        if lacking := sorted(getattr(cls, "__abstractmethods__", ()) or (n for n in needed if not hasattr(cls, n))):
+            raise ConfigError(f"{cls.__name__} cannot be registered as {name!r}: it lacks {', '.join(lacking)}.")
         setattr(cls, attribute, name)
         known[name] = cls
         return cls

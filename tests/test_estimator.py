@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import mmjax
 from mmjax import MultiModalClassifier
 from mmjax.cli.main import main
-from mmjax.errors import ConfigError, MmjaxError, WorkdirError
+from mmjax.errors import ConfigError, DataError, MmjaxError, SchemaError, WorkdirError
 from mmjax.schema import Schema
 
 pytestmark = pytest.mark.usefixtures("not_the_users_cache")
@@ -206,3 +207,82 @@ def test_scikit_learns_checks():
     overrides = {"model.width": 16, "model.tabular.hidden": (16,), "train.devices": 1, "train.patience": 30}
     model = small(max_epochs=30, learning_rate=0.03, batch_size=8, overrides=overrides)
     check_estimator(model, expected_failed_checks=EXPECTED, on_skip=None)
+
+
+def attacked(**changes) -> "pd.DataFrame":
+    frame = pd.DataFrame({"age": np.arange(60.0), "kind": list("abc") * 20, "season": ["hi", "lo"] * 30})
+    return frame.assign(**changes)
+
+
+def quick(**options):
+    return mmjax.MultiModalClassifier("tabular", folds=2, max_epochs=1, batch_size=16, verbose=False, **options)
+
+
+def test_a_folder_of_other_things_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "table.csv").write_text("mine")
+    with pytest.raises(WorkdirError, match="holds 'data' and no run"):
+        quick(workdir=tmp_path).fit(attacked(), label="season")
+    assert (tmp_path / "data" / "table.csv").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("y", [attacked()["season"], attacked()["season"].tolist()])
+def test_labels_that_are_a_column_too_are_refused(y):
+    """Breaks where the column stays an input under another name: the model reads its own answer."""
+    with pytest.raises(SchemaError, match="leave it out of X"):
+        quick().fit(attacked(), y, label="season")
+
+
+def test_a_class_whose_name_means_nothing_is_refused():
+    with pytest.raises(DataError, match=r"holds 'None', which a table takes for no label"):
+        quick().fit(attacked(season=["hi", "lo", "None"] * 20), label="season")
+
+
+def test_odd_columns_and_labels_come_back(tmp_path):
+    """Dates, a padded name, a name that is a number, a class without rows, folds drawn by a search."""
+    dates = pd.to_datetime(["2020-01-01", "2020-02-01"] * 30)
+    model = quick().fit(attacked(season=dates), label="season")
+    assert sorted(model.classes_) == ["2020-01-01", "2020-02-01"]
+    model = quick(workdir=tmp_path / "n").fit(attacked().set_axis([0, " kind ", 3], axis=1), label=3)
+    assert model.predict(attacked().set_axis([0, "kind", 3], axis=1)).name == "3"
+    model = quick(random_state=np.int64(3)).fit(
+        attacked(), schema={"label": "season", "continuous": ["age"], "classes": ["hi", "lo", "zz"]}
+    )
+    assert model.classes_.tolist() == ["hi", "lo", "zz"]
+    padded = quick().fit(attacked(season=[" hi", "hi", "lo", " lo"] * 15), label="season")
+    assert padded.classes_.tolist() == ["hi", "lo"]
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        padded.score(attacked(), ["hi"])
+    with pytest.raises(DataError, match="no row has one of the labels"):
+        padded.score(attacked(season="zz"))
+    with pytest.raises(ConfigError, match="'imgs' is no path of a table"):
+        padded.predict(attacked(), imgs="/nope")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("predictions.csv", None, "is missing"),
+        ("predictions.csv", "", "is damaged"),
+        ("predictions.csv", "id,fold\n", "is damaged"),
+        ("folds.csv", "id,fold\n", "is damaged|not those of folds.csv"),
+        ("summary.json", None, "is missing; run the same training"),
+        ("spec.json", None, "is missing; train again in a new folder.$"),
+        ("fold_0/done.json", None, "fold 0 is not whole any more"),
+    ],
+)
+def test_a_damaged_workdir_is_one_sentence(name, content, said, season_run, tmp_path):
+    workdir = shutil.copytree(season_run, tmp_path / "copy")
+    file = workdir / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(MmjaxError, match=said) as raised:
+        mmjax.load(workdir, verbose=False)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def season_run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "season"
+    quick(workdir=workdir).fit(attacked(), label="season")
+    return workdir

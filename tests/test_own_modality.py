@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mmjax
 from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.errors import ConfigError
@@ -107,3 +108,21 @@ def test_the_command_line_knows_it_once_it_is_imported(folder: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_modality_or_task_is_refused_where_it_is_registered():
+    """Breaks where it is noticed at training, or takes the place of a built-in one."""
+    from mmjax.modalities.base import Modality
+    from mmjax.tasks.base import Task
+
+    for register, base in ((mmjax.register_modality, Modality), (mmjax.register_task, Task)):
+        with pytest.raises(ConfigError, match="it lacks"):
+            register("halfway")(type("Halfway", (base,), {}))
+        with pytest.raises(ConfigError, match="it lacks"):
+            register("nothing")(type("Nothing", (), {}))
+        with pytest.raises(ConfigError, match="a name is missing"):
+            register(type("Bare", (base,), {}))
+        with pytest.raises(ConfigError, match="taken or no identifier"):
+            register("class")(type("Halfway", (base,), {}))
+    with pytest.raises(ConfigError, match="taken or no identifier"):
+        mmjax.register_modality("text")(type("Text", (Modality,), {}))

@@ -97,6 +97,23 @@ def read_summary(workdir: Path) -> dict[str, Any]:
     return summary
 
 
+def read_predictions(workdir: Path) -> pd.DataFrame:
+    """predictions.csv; ids and labels as text.
+
+    Raises:
+      WorkdirError: it is missing or damaged.
+    """
+    file, advice = workdir / PREDICTIONS, "run the same training command again to write it"
+    try:
+        text = {"id": str, "label": str, "prediction": str}
+        found = pd.read_csv(file, dtype=text, keep_default_na=False)  # type: ignore[call-overload]
+        return found.astype({"label": str, "prediction": str})
+    except FileNotFoundError as error:
+        raise WorkdirError(f"{file} is missing; {advice}.") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise damaged(file, error, advice) from error
+
+
 def _lines(workdir: Path, fold: int, rows: int) -> Generator[list[str], None, None]:
     """Header and rows of a fold's predictions, as many as there must be."""
     found = 0

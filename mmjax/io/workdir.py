@@ -133,9 +133,8 @@ class Workdir:
             names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
         except OSError as error:
             raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another workdir.") from error
-        if (self.path / DATA / SCHEMA).exists():  # the Python API writes table and schema there first
-            names.discard(DATA)
-        if others := names - ({SCHEMA, ENVIRONMENT} if (self.path / LOCK).exists() else set()):
+        # The Python API writes table and schema to DATA first.
+        if others := names - ({SCHEMA, ENVIRONMENT, DATA} if (self.path / LOCK).exists() else set()):
             what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"
             raise WorkdirError(f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new workdir.")
 
@@ -225,6 +224,8 @@ def read_json(file: Path, kind: type, advice: str = "restore it or choose anothe
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WorkdirError(f"{file} is missing; {advice}.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, f"{type(error).__name__}: {error}", advice) from error
     if not isinstance(content, kind):

@@ -41,7 +41,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py --config=$(CONFIG) --workdir=$(WORKDIR)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest -m 'real and not faults' -v

@@ -62,25 +62,41 @@ class AutoencoderSettings:
 
 
 @dataclass(frozen=True)
+class HeadSettings:
+    """What turns the fused vector into class scores."""
+
+    members: int = not_negative(0)  # paper: 0, one linear layer; k: `models/members.py`, k networks with shared weights
+    width: int = positive(192)  # units of the members' shared layer
+    dropout: float = below_one(0.3)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """Attention-based classifier; see `model_settings` for the towers."""
 
     modalities: tuple[str, ...] = ()  # kinds, or names of several columns of one kind; () in code alone: what the table has
+    lacking: str = choice("refuse", "leave_out")  # of these, what the table has not
     fusion: str = choice("attention", "concatenate", "none")  # none: one modality
     width: int = positive(128)  # paper: m
+    activation: str = choice("relu", "silu")  # of dense towers; paper: relu
+    head: HeadSettings = field(default_factory=HeadSettings)
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """RMSprop as Keras means it."""
+    """RMSprop as Keras means it, or AdamW."""
 
+    name: str = choice("rmsprop", "adamw")  # paper: rmsprop
     learning_rate: float = positive(0.001)  # paper
     autoencoder_learning_rate: float = positive(0.001)  # paper
-    decay: float = below_one(0.9)  # our reading: Keras' rho
-    eps: float = positive(1e-7)  # our reading: Keras' epsilon, inside the root
+    decay: float = below_one(0.9)  # our reading: Keras' rho; of AdamW: beta_1
+    decay_squares: float = below_one(0.99)  # AdamW's beta_2
+    eps: float = positive(1e-7)  # our reading: Keras' epsilon, inside the root; of AdamW: beside it
     schedule: str = choice("constant", "cosine", "linear")
     warmup_steps: int = not_negative(0)
+    warmup_fraction: float = below_one(0.0)  # of all steps, where that is more than `warmup_steps`
+    average: float = below_one(0.0)  # decay of a moving average of the parameters, which validates and predicts; paper: 0, none
     weight_decay: float = not_negative(0.0)
     clip_norm: float = not_negative(0.0)
     label_smoothing: float = below_one(0.0)
@@ -93,7 +109,9 @@ class TrainSettings:
 
     seed: int = not_negative(0)
     batch_size: int = positive(32)  # paper
+    batch_share: float = 1.0  # of the training rows: a batch is no larger, so that a small table takes enough steps
     max_epochs: int = positive(30)  # our reading: early stopping decides
+    min_steps: int = not_negative(0)  # more epochs than `max_epochs` where a small table would take fewer steps than this
     patience: int = 3  # our reading, epochs without a better monitored value
     monitor: str = choice("accuracy", "loss")  # on the inner validation rows
     refit: bool = False  # our reading: True trains again on all training rows for the number of epochs early stopping found

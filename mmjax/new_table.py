@@ -47,10 +47,11 @@ def open_new_table(
     data = _settings(ensemble.settings.data, {flag: path for flag, path in (paths or {}).items() if path})
     name, header, _, _ = open_source(table, DataReport())
     trained = ensemble.schema
-    schema = replace(trained, group="", label=trained.label if labelled else "")
+    group = trained.group if trained.group in header else ""
+    schema = replace(trained, group=group, label=trained.label if labelled else "")
     files = find_files(data, schema, table)
     source = TableContext(name, files.root, report, cache_dir(data), predicting=True)
-    modalities = modalities_of(schema, data, ensemble.spec.modalities)
+    modalities = modalities_of(trained, data, ensemble.spec.modalities)
     lacking = {m.name: why for m in modalities if (why := m.lacking(header, source))}
     if len(lacking) == len(modalities):
         wanted, first = ", ".join(m.name for m in modalities), next(iter(lacking.values()))
@@ -59,6 +60,9 @@ def open_new_table(
         if m.name in lacking:
             report.add("modality_absent", file=name, value=m.name, action=f"absent in every row: {lacking[m.name]}")
             schema = m.without(schema)
+    for column in dict.fromkeys(c for m in modalities for c in m.may_lack if c not in header):
+        report.add("column_absent", file=name, column=column, action="empty in every row")
+        schema = replace(schema, inputs={n: tuple(v for v in found if v != column) for n, found in schema.inputs.items()})
     schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
     new = NewTable(table, schema, ensemble.spec.classes, tuple(m for m in modalities if m.name not in lacking))
     dataset = open_dataset(data, (), require_label=labelled, report=report, new=new, log=log)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.datasets import infer_schema
-from mmjax.errors import ConfigError, SchemaError, WorkdirError
+from mmjax.datasets.present import leave_out_lacking
+from mmjax.errors import SchemaError, WorkdirError
 from mmjax.io.atomic import write_bytes, write_text
 from mmjax.io.workdir import CONFIG, DATA, SCHEMA, TABLE, Workdir
-from mmjax.modalities.base import modalities_of
 from mmjax.notebook import make_log
 from mmjax.schema import Schema
 
@@ -79,7 +79,7 @@ def cross_validate(
         roles = _schema(schema, table, label)
         settings = _on_table(settings, table, Path(workdir), roles, str(images))
         if "model.modalities" not in (overrides or {}):
-            settings = _with_what_is_there(settings, roles, log)
+            settings = leave_out_lacking(settings, roles, log)
     set_up(settings)
     return cross_validation.cross_validate(settings, workdir, log)
 
@@ -133,15 +133,3 @@ def _write_table(table: pd.DataFrame, file: Path) -> None:
     if (file.parents[1] / CONFIG).exists():
         raise WorkdirError(f"{file.parents[1]} holds a run on another table; fit in another workdir, or delete this one.")
     write_bytes(file, content)
-
-
-def _with_what_is_there(settings: Settings, schema: Schema, log: Callable[[str], None]) -> Settings:
-    """Without the modalities that the table has not."""
-    there = {name for m in modalities_of(schema, settings.data) for name in (m.kind, m.name)}
-    wanted = settings.model.modalities
-    kept = tuple(m for m in wanted if m in there)
-    if not kept:
-        raise ConfigError(f"the model reads {', '.join(wanted)}, and the schema names no column for it; check the schema.")
-    if kept != wanted:
-        log(f"The table has no {' and no '.join(m for m in wanted if m not in kept)}: the model reads {', '.join(kept)}.")
-    return replace(settings, model=replace(settings.model, modalities=kept))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmjax.modalities.tabular_columns import TabularColumns
+from mmjax.encoding.tabular_columns import TabularColumns
 from mmjax.modalities.text import TextColumns
 
 

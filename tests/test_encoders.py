@@ -13,11 +13,11 @@ from mmjax.data.word_vectors import load_vectors, random_vectors
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.datasets.table import Table
+from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError
 from mmjax.modalities.base import modalities_of, modality_class
 from mmjax.modalities.image import ImageColumns
 from mmjax.modalities.shapes import blank_rows
-from mmjax.modalities.tabular import TabularEncoder
 from mmjax.modalities.text import TextEncoder
 from mmjax.modalities.vectors import VectorColumns
 from tests.reading import schema_of

@@ -7,7 +7,7 @@ from encoder_tables import encode, make_tabular, make_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmjax.modalities.tabular import TabularEncoder
+from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.modalities.text import TextEncoder
 from mmjax.modalities.vectors import VectorColumns, VectorEncoder
 

@@ -57,7 +57,7 @@ import re, sys
 from pathlib import Path
 import numpy as np
 from mmjax.data.arrays import in_files
-from mmjax.modalities.tabular import TabularEncoder
+from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.modalities.text import TextEncoder
 from tests.encoder_tables import make_tabular, make_texts
 from dataclasses import replace

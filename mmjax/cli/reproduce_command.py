@@ -19,6 +19,8 @@ from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
 from mmjax.reproduce.table_report import Report, RowReport
 
+BASELINES = "baselines"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command.
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
       MmjaxError: as training.
     """
     parser = Parser("reproduce", "Runs the rows of the paper's Table 1 or 2 (resumable), paper vs ours, with a paired test.")
-    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("table", choices=[*sorted(TABLES), BASELINES], help=f"{BASELINES}: simple models on the same folds")
     parser.add_argument("--dataset", default="synthetic", help="variant of mmjax/configs/base.py, such as fashion+grouped")
     parser.add_argument("--root", default="", help="folder of the data set")
     parser.add_argument("--workdir", required=True, help="row k is trained in WORKDIR/row<k>; the report goes into WORKDIR")
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     changes = ({"data.root": args.root} if args.root else {}) | configs.parse_overrides(overrides)
     if args.table == "table2" and args.dataset.split("+")[0] == "petfinder_features":
         raise ConfigError("reproduce: table2 reconstructs photos: petfinder_features has no photos; use petfinder.")
+    if args.table == BASELINES:
+        return _baselines(configs.get_config(f"recommended:{args.dataset}", changes), Path(args.workdir))
     # All configs are read before the first row is trained, so that a typo costs nothing.
     files = {row: row.config_file(args.dataset) for row in _rows(args.table, args.rows)}
     rows = {row: configs.get_config(f"{args.configs}/{name}", changes) for row, name in files.items()}
@@ -57,6 +61,25 @@ def main(arguments: Sequence[str]) -> int:
     _print(console, f"{args.table} on {args.dataset}", *report.cells())
     _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
     runtime.log(f"Written: report.md, report.json and plot.png in {workdir}")
+    return 0
+
+
+def _baselines(settings: Settings, workdir: Path) -> int:
+    from mmjax.io.atomic import write_json  # noqa: PLC0415
+    from mmjax.reproduce.baselines import NAMES, open_for_baselines, run_baselines  # noqa: PLC0415
+    from mmjax.tasks.classification import Classification  # noqa: PLC0415
+    from mmjax.tasks.metrics import show, summarise  # noqa: PLC0415
+    from mmjax.train.execution import runtime  # noqa: PLC0415
+
+    dataset, fold_N = open_for_baselines(settings, runtime.log)
+    group = dataset.schema.group if settings.cv.group == "schema" else settings.cv.group
+    found = run_baselines(dataset, fold_N, group, runtime.log)
+    summaries = {name: summarise(list(by_fold.values())) for name, by_fold in found.items()}
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "baselines.json", {n: {**summaries[n], "by_fold": found[n]} for n in found})
+    body = [[NAMES[n], *(show(m, s["mean"][m], s["std"][m]) for m in Classification.titles)] for n, s in summaries.items()]
+    _print(Console(width=150), f"baselines on {dataset.name}", ["rows", *Classification.titles.values()], body)
+    runtime.log(f"Written: {workdir / 'baselines.json'}")
     return 0
 
 

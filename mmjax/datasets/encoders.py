@@ -1,9 +1,13 @@
 """All encoders of one fold: fitted on its training rows, saved with it, and the arrays a batch is cut from."""
 
+import io
 import json
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +15,12 @@ from numpy.typing import NDArray
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.datasets.dataset import Dataset
 from mmjax.errors import CheckpointError, ConfigError
-from mmjax.io.atomic import write_text
-from mmjax.modalities.base import Encoder, InputSpec, modality_class
+from mmjax.io.atomic import write_bytes, write_text
+from mmjax.modalities.base import Encoder, InputSpec, TrainingLabels, modality_class
 
 _VERSION = 2
+_ARRAY = "array"
+"""Key of a dict that stands for an array which lies beside the JSON."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,19 @@ class FoldEncoders:
     encoders: dict[str, Encoder]
 
     @classmethod
-    def fit(cls, dataset: Dataset, rows: NDArray[np.integer]) -> "FoldEncoders":
+    def fit(cls, dataset: Dataset, rows: NDArray[np.integer], group_column: str = "") -> "FoldEncoders":
         """Fits every encoder on `rows`, the training rows of the fold, alone.
+
+        Args:
+          dataset: the table.
+          rows: training rows.
+          group_column: column whose values never straddle two folds, or ''.
 
         Raises:
           DataError: there is nothing to fit on.
         """
-        encoders = {m.name: m.fit(dataset.columns[m.name], rows) for m in dataset.modalities}
+        labels = training_labels(dataset, rows, group_column)
+        encoders = {m.name: m.fit_labels(dataset.columns[m.name], labels) for m in dataset.modalities}
         return cls(tuple(dataset.classes), {m.name: m.kind for m in dataset.modalities}, encoders)
 
     @property
@@ -46,7 +58,9 @@ class FoldEncoders:
         """Sizes the model is built from."""
         return InputSpec(tuple(self.kinds), self.classes, self.kinds, {n: e.sizes for n, e in self.encoders.items()})
 
-    def encode(self, dataset: Dataset, allocate: Allocate = in_memory) -> dict[str, np.ndarray]:
+    def encode(
+        self, dataset: Dataset, allocate: Allocate = in_memory, labels: TrainingLabels | None = None
+    ) -> dict[str, np.ndarray]:
         """Every row of `dataset`, training rows or not, as the arrays of a batch (mmjax/modalities/base.py).
 
         A modality that the data set lacks is absent everywhere.
@@ -54,6 +68,7 @@ class FoldEncoders:
         Args:
           dataset: the table.
           allocate: makes the arrays of encoded rows.
+          labels: those it was fitted on, where the rows are trained on; None: all rows are new to it.
 
         Raises:
           DataError: columns, tokens, image size or vector length differ from training.
@@ -63,6 +78,8 @@ class FoldEncoders:
         present: list[np.ndarray] = []
         for name, encoder in self.encoders.items():
             parts, present_N = encoder.transform(dataset.columns.get(name), rows, allocate)
+            if labels is not None:
+                encoder.hide_own_labels(dataset.columns[name], labels, parts)
             out |= {f"{name}/{part}": array for part, array in parts.items()}
             present.append(present_N)
         out["present"] = np.stack(present, axis=1)
@@ -74,12 +91,17 @@ class FoldEncoders:
         return [note for encoder in self.encoders.values() for note in encoder.notes()]
 
     def save(self, path: Path) -> None:
-        """Writes JSON, whole or not at all.
+        """Writes JSON, and arrays beside it where there are any, each whole or not at all.
 
         Raises:
           WorkdirError: the file cannot be written.
         """
-        encoders = {name: encoder.to_dict() for name, encoder in self.encoders.items()}
+        arrays: dict[str, np.ndarray] = {}
+        encoders = {name: _apart(encoder.to_dict(), name, arrays) for name, encoder in self.encoders.items()}
+        if arrays:
+            content = io.BytesIO()
+            np.savez(content, **arrays)  # type: ignore[arg-type]
+            write_bytes(_arrays_of(path), content.getvalue())
         values = {"version": _VERSION, "classes": self.classes, "kinds": self.kinds, "encoders": encoders}
         write_text(Path(path), json.dumps(values, allow_nan=False))
 
@@ -95,10 +117,12 @@ class FoldEncoders:
             d = json.loads(Path(path).read_text(encoding="utf-8"))
             if d["version"] != _VERSION:
                 raise CheckpointError(f"{path}: was written by another version of mmjax ({d['version']}); {again}.")
-            return cls._from_dict(d)
+            file = _arrays_of(path)
+            with np.load(file, allow_pickle=False) if file.exists() else nullcontext({}) as arrays:
+                return cls._from_dict(d | {"encoders": _joined(d["encoders"], arrays)})
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); {again}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError, BadZipFile) as error:
             raise CheckpointError(f"{path}: is damaged ({type(error).__name__}); {again}.") from error
 
     @classmethod
@@ -114,3 +138,33 @@ class FoldEncoders:
         index = {name: i for i, name in enumerate(self.classes)}
         lookup = np.array([*(index.get(name, -1) for name in dataset.classes), -1], np.int32)
         return lookup[dataset.label]  # label -1 reads the last entry
+
+
+def training_labels(dataset: Dataset, rows: NDArray[np.integer], group_column: str = "") -> TrainingLabels:
+    """What encoders may know of the labels of a fold's training rows."""
+    return TrainingLabels(rows, dataset.label, len(dataset.classes), group_column, dataset.table.group_N)
+
+
+def _arrays_of(path: Path) -> Path:
+    return Path(path).with_suffix(".npz")
+
+
+def _apart(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
+    """The same tree with a reference for each array, which goes to `arrays`."""
+    if isinstance(value, np.ndarray):
+        arrays[place] = value
+        return {_ARRAY: place}
+    if isinstance(value, dict):
+        return {key: _apart(v, f"{place}.{key}", arrays) for key, v in value.items()}
+    if isinstance(value, list | tuple) and any(isinstance(v, dict | list | tuple | np.ndarray) for v in value):
+        return [_apart(v, f"{place}.{i}", arrays) for i, v in enumerate(value)]
+    return value
+
+
+def _joined(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Inverse of `_apart`."""
+    if isinstance(value, dict):
+        return arrays[value[_ARRAY]] if value.keys() == {_ARRAY} else {key: _joined(v, arrays) for key, v in value.items()}
+    if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
+        return [_joined(v, arrays) for v in value]
+    return value

@@ -51,8 +51,8 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
-    values_of: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "text", "image") if r in by_role}
-    values_of |= {r: by_role[r] for r in ("categorical", "continuous") if r in by_role}
+    values_of: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "image") if r in by_role}
+    values_of |= {r: by_role[r] for r in ("categorical", "continuous", "text", "short_text", "entity") if r in by_role}
     schema = Schema.from_dict(values_of | {"ignore": [name for name in by_role.get("", ()) if name]})
     return schema, found
 
@@ -81,6 +81,11 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
     rows = len(present)
     if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
         return "group", f"{kinds} different names in {rows} rows: rows of one name may belong together, as a seller's do"
+    if numeric < 0.5 and _share(present, _has_letter) > 0.5:
+        return (
+            "short_text",
+            f"{kinds} different values in {rows} rows: read by words and pieces of words{mixed}",
+        )
     return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text{mixed}"
 
 
@@ -156,14 +161,18 @@ def _only_one(found: list[tuple[str, str, str]], values: dict[str, list[str]]) -
     best: dict[str, str] = {}
     best_size: dict[str, int] = {}
     for name, role, _ in found:
-        # The longest text carries most; the fewest names bind most rows together.
-        size = {"text": -sum(map(len, values[name])), "group": len(set(values[name]))}.get(role, 0)
-        if role in ("id", "group", "image", "text") and (role not in best or size < best_size[role]):
+        size = len(set(values[name])) if role == "group" else 0  # the fewest names bind most rows together
+        if role in ("id", "group", "image") and (role not in best or size < best_size[role]):
             best[role], best_size[role] = name, size
-    return [
-        (name, role, why) if best.get(role, name) == name else (name, "", f"{why}; {best[role]!r} is the {role} already")
-        for name, role, why in found
-    ]
+    kept = []
+    for name, role, why in found:
+        if best.get(role, name) == name:
+            kept.append((name, role, why))
+        elif role == "group":
+            kept.append((name, "entity", f"{why}; {best[role]!r} is the group already"))
+        else:
+            kept.append((name, "", f"{why}; {best[role]!r} is the {role} already"))
+    return kept
 
 
 def _share(values: list[str], test: object) -> float:
@@ -183,6 +192,10 @@ def _mean_words(present: list[str]) -> float:
 
 def _is_date(value: str) -> bool:
     return _DATE.fullmatch(value) is not None
+
+
+def _has_letter(value: str) -> bool:
+    return any(map(str.isalpha, value))
 
 
 def _is_image(value: str) -> bool:

@@ -4,3 +4,6 @@ from mmjax.modalities import tabular as tabular  # noqa: I001 - the order of reg
 from mmjax.modalities import text as text
 from mmjax.modalities import image as image
 from mmjax.modalities import vectors as vectors
+from mmjax.modalities import entity as entity
+from mmjax.modalities import words as words
+from mmjax.modalities import linear as linear

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from mmjax import registry
 from mmjax.data.data_report import DataReport
+from mmjax.encoding.base import Columns, Encoder, PathOption, Reader, TableContext, TrainingLabels, id_dtype
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.modalities.reading import Columns, Encoder, PathOption, Reader, TableContext
 from mmjax.models.autoencoder import Target
 from mmjax.models.classifier import Tower
 from mmjax.schema import Schema, SchemaKey
@@ -43,15 +43,12 @@ __all__ = [
     "TableContext",
     "Target",
     "Tower",
+    "TrainingLabels",
+    "id_dtype",
 ]
 
 Batch = dict[str, Any]
 Sizes = Mapping[str, int]
-
-
-def id_dtype(count: int) -> str:
-    """Of ids below `count`, and -1: half the memory where they fit, so that a million rows of text stay small."""
-    return "int16" if count <= 1 << 15 else "int32"
 
 
 @dataclass(frozen=True)
@@ -113,6 +110,7 @@ class Modality(ABC):
     kind: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()
     in_paper: ClassVar[bool] = False  # one of the default config's modalities
+    on_request: ClassVar[bool] = False  # reads what others read too: only where a config names it
     schema_keys: ClassVar[tuple[SchemaKey, ...]] = ()
     path_options: ClassVar[tuple[PathOption, ...]] = ()
     nominal_sizes: ClassVar[dict[str, int]] = {}  # assumed where a data set is not at hand
@@ -144,6 +142,11 @@ class Modality(ABC):
         """Columns of the table that it reads."""
         return (self.column,)
 
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Columns that a table to predict may lack one by one: they are empty then."""
+        return ()
+
     def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Why every row of a table to predict lacks it, or ''."""
         del source
@@ -170,6 +173,10 @@ class Modality(ABC):
         Raises:
           DataError: there is nothing to learn from.
         """
+
+    def fit_labels(self, columns: Any, labels: TrainingLabels) -> Encoder:
+        """As `fit`, for a modality whose encoder learns from labels too."""
+        return self.fit(columns, labels.rows)
 
     @classmethod
     @abstractmethod
@@ -206,7 +213,7 @@ class Modality(ABC):
 
     @classmethod
     def initial_values(cls, encoder: Any, settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
-        """Start values that are not drawn: "tower/<parameter>" or "target/<parameter>" -> the first rows of that parameter."""
+        """Start values that are not drawn: "tower/<parameter>", "scores/scale" or "target/<parameter>" -> its first rows."""
         del encoder, settings, report
         return {}
 
@@ -241,15 +248,25 @@ class Modality(ABC):
         return f"{cls.kind}: {', '.join(f'{size} {name}' for name, size in sizes.items())}"
 
 
+def all_modalities(schema: Schema, data: Any) -> list[Modality]:
+    """Every modality that a schema has columns for, in canonical order."""
+    return [m for cls in registry.modalities().values() for m in cls.all_of(schema, data)]
+
+
 def modalities_of(schema: Schema, data: Any, wanted: Sequence[str] = ()) -> list[Modality]:
-    """The modalities of a schema in canonical order, those that `wanted` names: kinds or names; () for all.
+    """The modalities of a schema in canonical order.
+
+    Args:
+      schema: which column is what.
+      data: `config.data`.
+      wanted: kinds or names; (): all but those on request.
 
     Raises:
       ConfigError: a name is neither a kind nor one of the schema's modalities.
       DataError: the schema names none of a wanted kind.
       SchemaError: two modalities have one name.
     """
-    found = [m for cls in registry.modalities().values() for m in cls.all_of(schema, data)]
+    found = all_modalities(schema, data)
     names = [m.name for m in found]
     if twice := [n for n in names if names.count(n) > 1 or (n in registry.modalities() and n != _kind(found, n))]:
         raise SchemaError(f"the schema makes two modalities named {twice[0]!r}; rename that column.")
@@ -264,7 +281,7 @@ def modalities_of(schema: Schema, data: Any, wanted: Sequence[str] = ()) -> list
         raise DataError(
             f"the model reads {name!r} but the schema names no {keys}; name one, or drop {name!r} from model.modalities."
         )
-    return [m for m in found if not wanted or m.name in wanted or m.kind in wanted]
+    return [m for m in found if (m.name in wanted or m.kind in wanted if wanted else not m.on_request)]
 
 
 def _kind(found: Sequence[Modality], name: str) -> str:

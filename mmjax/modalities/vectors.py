@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt64
 from numpy.typing import NDArray
 
-from mmjax.config_rules import below_one, movable_path
+from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows
@@ -18,9 +18,6 @@ from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader
 from mmjax.models.mlp import MLP
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
-
-_FAR = 1e6
-"""Standardised values beyond this are cut, so that float32 sums stay finite; no tuning value."""
 
 
 @register_modality("vectors")
@@ -37,6 +34,9 @@ class Vectors(Modality):
         """Joins `config.data`."""
 
         image_features: str = movable_path()  # .npz with ids and features, overrides the schema's one file of vectors
+        vector_root: bool = False  # signed square roots: a few large scores no longer hide the many small ones
+        vector_clip: float = positive(1e6)  # standardised values beyond this are cut; the default keeps float32 sums finite
+        vector_least: float = below_one(0.0)  # share of training rows in which a number must not be 0, else it is left out
 
     @dataclass(frozen=True)
     class ModelSettings:
@@ -76,7 +76,9 @@ class Vectors(Modality):
 
     def fit(self, columns: "VectorColumns", rows: NDArray[np.integer]) -> "VectorEncoder":
         """Learns means and deviations."""
-        return VectorEncoder.fit(columns.vector_NxV, columns.present, rows)
+        data = self.data
+        options = {"root": data.vector_root, "clip": data.vector_clip, "least": data.vector_least}
+        return VectorEncoder.fit(columns.vector_NxV, columns.present, rows, **options)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "VectorEncoder":
@@ -92,7 +94,8 @@ class Vectors(Modality):
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """An MLP, as the table's."""
         del sizes
-        module = MLP((*model.vectors.hidden, model.width), model.vectors.dropout, dtype, axis_name, parent=None)
+        units = (*model.vectors.hidden, model.width)
+        module = MLP(units, model.vectors.dropout, dtype, axis_name, model.activation, parent=None)
         return Tower(module, lambda inputs, _: (inputs["vector"], {}))
 
     @staticmethod
@@ -209,23 +212,44 @@ class VectorEncoder(Encoder):
 
     Attributes:
       mean: V numbers.
-      std: V numbers; 0 marks a constant column.
+      std: V numbers; 0 marks a column that is constant or left out.
+      root: whether they are of signed square roots.
+      clip: standardised values beyond this are cut.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    root: bool = False
+    clip: float = 1e6
 
     @classmethod
     def fit(
-        cls, feature_NxV: Float[np.ndarray, "N V"], present_N: Bool[np.ndarray, " N"], rows: NDArray[np.integer]
+        cls,
+        feature_NxV: Float[np.ndarray, "N V"],
+        present_N: Bool[np.ndarray, " N"],
+        rows: NDArray[np.integer],
+        *,
+        root: bool = False,
+        clip: float = 1e6,
+        least: float = 0.0,
     ) -> "VectorEncoder":
-        """Means over those of `rows` that have a vector; with none, every column counts as constant."""
+        """Means over those of `rows` that have a vector; with none, every column counts as constant.
+
+        Args:
+          feature_NxV: the whole table's; rows outside `rows` are not read.
+          present_N: which rows have a vector.
+          rows: training rows.
+          root: take signed square roots first.
+          clip: see the class.
+          least: share of the rows in which a column must not be 0; else it counts as constant.
+        """
         known = np.asarray(rows)[present_N[rows]]
         if len(known) == 0:
-            return cls((0.0,) * feature_NxV.shape[1], (0.0,) * feature_NxV.shape[1])
-        value_NxV = feature_NxV[known].astype(np.float64)
-        std_V = np.where(np.ptp(value_NxV, axis=0) > 0, value_NxV.std(axis=0), 0.0)
-        return cls(tuple(value_NxV.mean(axis=0).tolist()), tuple(std_V.tolist()))
+            return cls((0.0,) * feature_NxV.shape[1], (0.0,) * feature_NxV.shape[1], root, clip)
+        value_NxV = _rooted(feature_NxV[known].astype(np.float64), root)
+        kept_V = (np.ptp(value_NxV, axis=0) > 0) & ((value_NxV != 0).mean(axis=0) >= least)
+        std_V = np.where(kept_V, value_NxV.std(axis=0), 0.0)
+        return cls(tuple(value_NxV.mean(axis=0).tolist()), tuple(std_V.tolist()), root, clip)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -251,11 +275,15 @@ class VectorEncoder(Encoder):
         out_NxV = allocate(vector_NxV.shape, np.float32)
         for start in range(0, len(out_NxV), CHUNK):
             part = slice(start, start + CHUNK)
-            scaled_nxV = (vector_NxV[part] - np.asarray(self.mean)) * scale_V
-            out_NxV[part] = np.where(columns.present[part, None], np.clip(scaled_nxV, -_FAR, _FAR), 0)
+            scaled_nxV = (_rooted(vector_NxV[part], self.root) - np.asarray(self.mean)) * scale_V
+            out_NxV[part] = np.where(columns.present[part, None], np.clip(scaled_nxV, -self.clip, self.clip), 0)
         return {"vector": out_NxV}, columns.present
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "VectorEncoder":
         """Inverse of `to_dict`."""
-        return cls(tuple(map(float, d["mean"])), tuple(map(float, d["std"])))
+        return cls(tuple(map(float, d["mean"])), tuple(map(float, d["std"])), bool(d["root"]), float(d["clip"]))
+
+
+def _rooted(value_nxV: Float[np.ndarray, "n V"], root: bool) -> Float[np.ndarray, "n V"]:
+    return np.sign(value_nxV) * np.sqrt(np.abs(value_nxV)) if root else value_nxV

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from mmjax.models.attention import SoftAttention, masked_softmax
 from mmjax.models.autoencoder import MultiModalAutoencoder
 from mmjax.models.inputs import inputs_of
+from mmjax.models.members import Members, log_mean_probability
 from mmjax.models.mlp import dense_init
 
 
@@ -18,16 +19,18 @@ class Tower(NamedTuple):
     """Tower of a modality.
 
     Attributes:
-      module: unbound: its input -> v_i of m numbers.
+      module: unbound: its input -> v_i of m numbers; with fusion concatenate towers may differ in m.
       read: (the modality's inputs by part, dtype) -> the module's input, and further arguments by name.
+      scores: (the modality's inputs by part) -> class scores B x K, which are added to the classifier's; None: it has none.
     """
 
     module: nn.Module
-    read: Callable[[Mapping[str, Array], Any], tuple[Array, dict[str, Any]]]
+    read: Callable[[Mapping[str, Array], Any], tuple[Any, dict[str, Any]]]
+    scores: Callable[[Mapping[str, Array]], Array] | None = None
 
 
 class MultiModalClassifier(nn.Module):
-    """Towers, fusion, codes, one linear layer.
+    """Towers, fusion, codes, one linear layer or the members of an ensemble.
 
     Attributes:
       outputs: K.
@@ -36,6 +39,7 @@ class MultiModalClassifier(nn.Module):
       codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `coder`) | joint (and its reconstruction).
       coder: unbound autoencoder for codes encoder and joint; its parameters lie under `autoencoder`.
       code_norm: none | rms: how h_mm stands beside the towers, see `unit_rms`.
+      head: unbound; None: one linear layer.
       dtype: compute dtype; logits are float32.
     """
 
@@ -46,6 +50,7 @@ class MultiModalClassifier(nn.Module):
     coder: MultiModalAutoencoder | None
     code_norm: str
     dtype: jnp.dtype
+    head: Members | None = None
 
     @nn.compact
     def __call__(self, batch: dict[str, Any], *, train: bool) -> tuple[Float[Array, "B K"], dict]:
@@ -53,27 +58,39 @@ class MultiModalClassifier(nn.Module):
 
         Returns:
           logits B x K, and `attention` B x M (even weights over the present modalities without attention), `v` by modality,
-          `h_mm` and `reconstruction` where there are codes.
+          `h_mm` and `reconstruction` where there are codes, `members` B x k x K where there are several.
         """
         present_BxM = batch["present"]
         v = {}
-        for i, (name, (module, read)) in enumerate(self.towers.items()):
+        for i, (name, (module, read, _)) in enumerate(self.towers.items()):
             x, more = read(inputs_of(batch, name), self.dtype)
             # An absent modality says nothing: its representation is zero, biases included.
             v[name] = module.copy(name=f"tower_{name}")(x, train=train, **more) * present_BxM[:, i, None].astype(self.dtype)
-        v_BxMxm = jnp.stack(list(v.values()), axis=1)
         if self.fusion == "attention":
-            v_BxMxm, weight_BxM = SoftAttention(name="attention")(v_BxMxm, present_BxM)
+            v_BxMxm, weight_BxM = SoftAttention(name="attention")(jnp.stack(list(v.values()), axis=1), present_BxM)
+            fused = [v_BxMxm.reshape(len(v_BxMxm), -1)]
         else:
+            fused = list(v.values())
             weight_BxM = masked_softmax(jnp.zeros(present_BxM.shape, jnp.float32), present_BxM)
         out: dict = {"attention": weight_BxM, "v": v}
         codes = self._codes(batch, out, train=train)
         if self.code_norm == "rms":
             codes = [unit_rms(h_mm) for h_mm in codes]
-        parts = [v_BxMxm.reshape(len(v_BxMxm), -1), *codes]
-        h = jnp.concatenate([p.astype(self.dtype) for p in parts], axis=-1)
+        h = jnp.concatenate([p.astype(self.dtype) for p in (*fused, *codes)], axis=-1)
+        if self.head is not None:
+            out["members"] = self.head.copy(name="members")(h, train=train) + self._scores(batch)[:, None]
+            return log_mean_probability(out["members"]), out
         logits = nn.Dense(self.outputs, dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
-        return logits.astype(jnp.float32), out
+        return logits.astype(jnp.float32) + self._scores(batch), out
+
+    def _scores(self, batch: dict[str, Any]) -> Float[Array, "B K"]:
+        """What modalities say of the classes themselves, each at a scale that is learnt; it starts at 1 or where they say."""
+        total = jnp.zeros((len(batch["present"]), self.outputs), jnp.float32)
+        for i, (name, tower) in enumerate(self.towers.items()):
+            if tower.scores is not None:
+                scale_1 = self.param(f"scale_{name}", nn.initializers.ones, (1,))
+                total += scale_1[None] * tower.scores(inputs_of(batch, name)) * batch["present"][:, i, None]
+        return total
 
     def _codes(self, batch: dict[str, Any], out: dict, *, train: bool) -> list[Array]:
         if self.codes == "none":

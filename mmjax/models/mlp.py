@@ -12,19 +12,21 @@ dense_init = nn.initializers.glorot_uniform()
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU and dropout after each (paper, section 4.1, #1: 256 -> 128, dropout 0.2).
+    """Dense layers with an activation and dropout after each (paper, section 4.1, #1: 256 -> 128, ReLU, dropout 0.2).
 
     Attributes:
       sizes: units of each layer; the last is m.
       dropout: rate after each layer.
       dtype: compute dtype; parameters stay float32.
       axis_name: device axis the batch is sharded over, or None.
+      activation: name of a function of `flax.linen`.
     """
 
     sizes: tuple[int, ...]
     dropout: float
     dtype: jnp.dtype
     axis_name: str | None = None
+    activation: str = "relu"
 
     @nn.compact
     def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool, product: DotGeneral | None = None) -> Float[Array, "B m"]:
@@ -43,6 +45,6 @@ class MLP(nn.Module):
                 dot_general=product if i == 0 else None,
                 name=f"dense_{i}",
             )
-            x_BxD = nn.relu(dense(x_BxD))
+            x_BxD = getattr(nn, self.activation)(dense(x_BxD))
             x_BxD = GlobalDropout(self.dropout, self.axis_name, name=f"dropout_{i}")(x_BxD, train=train)
         return x_BxD

@@ -17,6 +17,7 @@ from mmjax.datasets.dataset import Dataset
 from mmjax.errors import DataError, NonFiniteError
 from mmjax.modalities.base import Batch, InputSpec
 from mmjax.models.classifier import MultiModalClassifier
+from mmjax.models.members import Members
 from mmjax.ops import on_cpu
 from mmjax.registry import register_task
 from mmjax.schema import Schema
@@ -47,6 +48,8 @@ class Classification(Task):
         model, auto, dtype = settings.model, settings.model.autoencoder, jnp.dtype(settings.train.dtype)
         codes = "none" if auto.kind == "none" else {"frozen": "batch", "finetune": "encoder", "joint": "joint"}[auto.mode]
         towers = {n: m.tower(sizes, model, dtype=dtype, axis_name=axis_name) for n, m, sizes in spec.each()}
+        head = model.head
+        members = Members(len(spec.classes), head.members, head.width, head.dropout, dtype, axis_name, parent=None)
         return MultiModalClassifier(
             outputs=len(spec.classes),
             fusion=model.fusion,
@@ -55,6 +58,7 @@ class Classification(Task):
             coder=Reconstruction.build(settings, spec, None) if codes in ("encoder", "joint") else None,
             code_norm=auto.code_norm,
             dtype=dtype,
+            head=members if head.members else None,
         )
 
     @property
@@ -87,7 +91,12 @@ class Classification(Task):
         # Training alone knows class weights and smoothing: validation reports the plain log loss.
         smoothing = self.settings.optim.label_smoothing if key is not None else 0.0
         class_weight_K = batch["class_weight"] if key is not None else jnp.ones(logits_BxK.shape[-1])
-        entropy = cross_entropy(logits_BxK, batch["label"], batch["weight"], class_weight_K, smoothing)
+        label_B, weight_B, scores = batch["label"], batch["weight"], logits_BxK
+        if key is not None and "members" in extra:  # each learns by itself; their mean is what is evaluated
+            members = extra["members"].shape[1]
+            scores = extra["members"].reshape(-1, logits_BxK.shape[-1])
+            label_B, weight_B = jnp.repeat(label_B, members), jnp.repeat(weight_B / members, members)
+        entropy = cross_entropy(scores, label_B, weight_B, class_weight_K, smoothing)
         terms = {"loss": WeightedTerm(1.0, *entropy)}
         if "reconstruction" in extra:
             joint = self.settings.model.autoencoder.joint_weight

@@ -13,6 +13,8 @@ import numpy as np
 
 from mmjax.config import Settings
 from mmjax.datasets.encoders import FoldEncoders
+from mmjax.datasets.locations import find_files
+from mmjax.datasets.present import leave_out_lacking
 from mmjax.inference import predict_in_batches
 from mmjax.io import checkpoint, processes
 from mmjax.io.atomic import write_json
@@ -40,6 +42,8 @@ def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) ->
       MmjaxError: bad data, config, workdir or checkpoint; see mmjax/errors.py.
     """
     folder = Workdir(workdir)
+    if settings.model.lacking == "leave_out":
+        settings = leave_out_lacking(settings, find_files(settings.data).schema, log)
     with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:
         run = open_run(settings, folder, log, stop)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))

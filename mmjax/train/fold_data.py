@@ -83,6 +83,19 @@ class FoldData:
         return self.arrays | ({"codes": self.codes} if task.code_width and self.codes is not None else {})
 
 
+def training_batch(task: Task, rows: int) -> int:
+    """B of a fold with `rows` training rows; where `train.batch_share` cuts it, a power of two, which devices can share."""
+    train = task.settings.train
+    share = int(train.batch_share * rows)
+    return min(train.batch_size, rows if train.batch_share >= 1 else 1 << max(0, share.bit_length() - 1))
+
+
+def training_epochs(task: Task, rows: int) -> int:
+    """Most epochs of a fold with `rows` training rows: the task's, or what `train.min_steps` needs."""
+    steps = max(1, rows // training_batch(task, rows))
+    return max(task.max_epochs, -(-task.settings.train.min_steps // steps))
+
+
 def evaluation_batch(task: Task, rows: int) -> int:
     """B, of the batches in which a task goes through `rows` rows without training: `train.eval_batch_size` at most.
 
@@ -161,6 +174,8 @@ def _start_values(task: Task, fold: FoldData) -> Iterator[tuple[tuple[str, ...],
             part, _, parameter = key.partition("/")
             if part == "tower":
                 yield (f"tower_{name}", parameter), value
+            elif part == "scores":
+                yield (f"{parameter}_{name}",), value
             else:  # of an autoencoder, alone or inside a classifier
                 yield (f"{name}_{parameter}",), value
                 yield (*PRETRAINED, f"{name}_{parameter}"), value

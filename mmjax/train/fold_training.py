@@ -16,7 +16,15 @@ from mmjax.train.execution.compile import EPOCH, PLAN, PREDICT, STEPS, Job, Prog
 from mmjax.train.execution.concurrent_folds import run_concurrently
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Sizes, make_plan
-from mmjax.train.fold_data import FoldData, FoldParameters, init_variables, phase_key, stack_folds
+from mmjax.train.fold_data import (
+    FoldData,
+    FoldParameters,
+    init_variables,
+    phase_key,
+    stack_folds,
+    training_batch,
+    training_epochs,
+)
 from mmjax.train.run import Run
 from mmjax.train.state import TrainState
 from mmjax.train.trainer import GroupTraining, Trainer
@@ -74,8 +82,8 @@ def _lower(
     for plan, group in {_plan(run, name, group): group for group in groups}.items():
         executor = run.executor(plan)
         if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
-            batch = min(run.settings.train.batch_size, *(len(f.train_rows) for f in group))
             task = run.task(name, executor.axis_name)
+            batch = training_batch(task, min(len(f.train_rows) for f in group))
             shapes = ProgramShapes(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch(name))
             yield from lower(shapes)
 
@@ -141,16 +149,18 @@ def _trainer(
 ) -> Trainer:
     task, plan, train = run.task(name, executor.axis_name), executor.plan, run.settings.train
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
+    initial = _initial_state(run, task, executor, padded, refit=refit)
     training = GroupTraining(
         task=task,
         executor=executor,
         folds=tuple(f.number for f in group),
-        state=_initial_state(run, task, executor, padded, refit=refit),
+        state=initial,
         rows=executor.put_rows(stack_folds(padded, task, on_device=plan.on_device)),
         host=None if plan.on_device else group[0].rows(task),
         train_rows=[np.sort(np.concatenate([f.train_rows, f.valid_rows])) if refit else f.train_rows for f in padded],
         valid_rows=[f.valid_rows for f in padded],
         valid_batch=run.valid_batch(name),
+        epochs=int(np.max(jax.device_get(initial.max_epochs))),
         refit=refit,
     )
     checkpoints = Checkpoints(
@@ -181,14 +191,15 @@ def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[Fol
     """Fresh states of a group padded to the executor's width, placed; what they were made from is given back on return."""
     copied = [name for name in phases(run.settings) if name != task.name and name in task.variables[0]]
     optimizer = executor.programs(task).optimizer
-    states: list[TrainState] = []
+    averaged, states = run.settings.optim.average > 0, []
     for i, fold in enumerate(group):
         pretrained = {name: run.load(fold.number, name).params for name in copied}
         params, batch_stats = init_variables(task, fold, pretrained)
-        epochs = run.load(fold.number, task.name, SEARCH).facts["best_epoch"] if refit else task.max_epochs
-        steps = max(1, len(fold.train_rows) // run.settings.train.batch_size)
+        rows = len(fold.train_rows)
+        epochs = run.load(fold.number, task.name, SEARCH).facts["best_epoch"] if refit else training_epochs(task, rows)
+        steps = max(1, rows // training_batch(task, rows))
         key = phase_key(task, fold.number)
-        one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=steps, max_epochs=epochs)
+        one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=steps, max_epochs=epochs, averaged=averaged)
         filler = i > 0 and fold is group[i - 1]
         states.append(one.replace(done=np.ones((), bool)) if filler else one)
     return executor.put(jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *states), by_fold=True)

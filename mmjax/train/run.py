@@ -12,7 +12,7 @@ from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset, open_dataset
-from mmjax.datasets.encoders import FoldEncoders
+from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
@@ -79,6 +79,12 @@ class Run:
     _tasks: dict[tuple[str, str | None], Task] = field(default_factory=dict)
     _executors: dict[Plan, Executor] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def group_column(self) -> str:
+        """Column whose values never straddle two folds, or ''."""
+        group = self.settings.cv.group
+        return self.dataset.schema.group if group == "schema" else group
 
     def task(self, name: str, axis_name: str | None = None) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity.
@@ -199,7 +205,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
                 "use fewer folds."
             )
         # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
-        encoders.append(FoldEncoders.fit(dataset, rows))
+        encoders.append(FoldEncoders.fit(dataset, rows, run.group_column))
         group_N = dataset.table.group_N if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
@@ -228,6 +234,7 @@ def encode_folds(run: Run) -> None:
     for fold in run.folds:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
-        fold.arrays = fold.encoders.encode(run.dataset, run.allocate)
+        known = training_labels(run.dataset, np.sort(np.concatenate([fold.train_rows, fold.valid_rows])), run.group_column)
+        fold.arrays = fold.encoders.encode(run.dataset, run.allocate, known)
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
             run.log(f"fold {fold.number}: {note}")

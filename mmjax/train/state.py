@@ -26,6 +26,8 @@ class TrainState(struct.PyTreeNode):
     """BatchNorm's running mean and variance; empty without a DenseNet."""
     opt_state: Any
     """RMSprop's running mean of squared gradients."""
+    average: Any
+    """Moving average of the parameters, which validates and predicts; empty without one (`optim.average`)."""
     total_steps: Int[Array, ""]
     """Steps of `max_epochs` epochs of this fold: the length of a schedule."""
     max_epochs: Int[Array, ""]
@@ -46,6 +48,11 @@ class TrainState(struct.PyTreeNode):
     skipped: Int[Array, ""]
     """Steps left out because they were not finite (on_nonfinite=skip)."""
 
+    @property
+    def evaluated(self) -> Any:
+        """Parameters that validate and predict."""
+        return self.average if jax.tree.leaves(self.average) else self.params
+
 
 def create(
     params: Any,
@@ -55,22 +62,31 @@ def create(
     *,
     steps_per_epoch: int,
     max_epochs: int,
+    averaged: bool = False,
 ) -> TrainState:
     """A fresh state: nothing trained, nothing validated."""
     # Made on the host: a hundred small device programs would cost more to compile than a small fold to train.
     params, batch_stats = jax.tree.map(np.asarray, (params, batch_stats))
     # Everything `make_optimizer` keeps starts at zero.
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(optimizer.init, params))
-    return _fresh(params, batch_stats, opt_state, np.asarray(key), steps_per_epoch, max_epochs)
+    return _fresh(params, batch_stats, opt_state, np.asarray(key), steps_per_epoch, max_epochs, averaged)
 
 
-def shapes(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def shapes(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
     """Shapes of what `create` returns, from shapes of parameters and statistics."""
-    state = _fresh(params, batch_stats, jax.eval_shape(optimizer.init, params), np.zeros(2, np.uint32), 1, 1)
+    state = _fresh(params, batch_stats, jax.eval_shape(optimizer.init, params), np.zeros(2, np.uint32), 1, 1, averaged)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
 
 
-def _fresh(params: Any, batch_stats: Any, opt_state: Any, key: np.ndarray, steps_per_epoch: int, max_epochs: int) -> TrainState:
+def _fresh(
+    params: Any,
+    batch_stats: Any,
+    opt_state: Any,
+    key: np.ndarray,
+    steps_per_epoch: int,
+    max_epochs: int,
+    averaged: bool,
+) -> TrainState:
     zero = np.zeros((), np.int32)
     values: dict[str, Any] = {
         "step": zero,
@@ -78,6 +94,7 @@ def _fresh(params: Any, batch_stats: Any, opt_state: Any, key: np.ndarray, steps
         "params": params,
         "batch_stats": batch_stats,
         "opt_state": opt_state,
+        "average": params if averaged else {},
         "total_steps": np.asarray(steps_per_epoch * max_epochs, np.int32),
         "max_epochs": np.asarray(max_epochs, np.int32),
         "epoch": zero,
@@ -106,7 +123,7 @@ def end_epoch(state: TrainState, value: Float[Array, ""], *, patience: int) -> T
     epoch = state.epoch + alive
     stale = jnp.where(improved, 0, state.stale + alive)
 
-    now, before = (state.params, state.batch_stats), (state.best_params, state.best_batch_stats)
+    now, before = (state.evaluated, state.batch_stats), (state.best_params, state.best_batch_stats)
     best_params, best_batch_stats = either(improved, lambda now, _: now, lambda _, before: before, now, before)
     return state.replace(
         epoch=epoch,

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from mmjax.modalities.base import Batch
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
-from mmjax.train.optim import learning_rate
+from mmjax.train.optim import learning_rate, moving_average
 from mmjax.train.state import TrainState, either, end_epoch
 
 Sums = dict[str, Float[Array, ""]]
@@ -106,14 +106,17 @@ def _train_step(
 
     rate = learning_rate(settings.optim, task.learning_rate, state.step, state.total_steps)
 
-    def updated(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
+    def updated(params: Any, opt_state: Any, average: Any) -> tuple[Any, Any, Any, Any]:
         updates, opt_state = optimizer.update(grads, opt_state, params)
-        return jax.tree.map(lambda p, u: (p + rate * u).astype(p.dtype), params, updates), opt_state, batch_stats
+        params = jax.tree.map(lambda p, u: (p + rate * u).astype(p.dtype), params, updates)
+        if settings.optim.average:
+            average = moving_average(average, params, settings.optim.average)
+        return params, opt_state, average, batch_stats
 
-    def kept(params: Any, opt_state: Any) -> tuple[Any, Any, Any]:
-        return params, opt_state, state.batch_stats
+    def kept(params: Any, opt_state: Any, average: Any) -> tuple[Any, Any, Any, Any]:
+        return params, opt_state, average, state.batch_stats
 
-    params, opt_state, batch_stats = either(apply, updated, kept, state.params, state.opt_state)
+    params, opt_state, average, batch_stats = either(apply, updated, kept, state.params, state.opt_state, state.average)
     bad = alive & ~finite
     stop = settings.train.on_nonfinite == "stop"
     state = state.replace(
@@ -121,6 +124,7 @@ def _train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
+        average=average,
         halted_step=jnp.where(bad & stop, state.step, state.halted_step),
         skipped=state.skipped + (bad if not stop else 0),
     )

@@ -14,6 +14,7 @@ import numpy as np
 from mmjax.data.loader import DispatchSource, Loader, evaluation_batches, gather_rows
 from mmjax.tasks.base import Task
 from mmjax.train.execution.parallel import Executor, Programs
+from mmjax.train.fold_data import training_batch
 from mmjax.train.state import TrainState
 from mmjax.train.step import FoldArrays, Sums, add_sums
 
@@ -32,6 +33,7 @@ class GroupTraining:
       train_rows: row numbers to train on, by fold.
       valid_rows: row numbers of the inner validation split, by fold.
       valid_batch: rows of a validation batch.
+      epochs: of the fold that trains longest.
       refit: train for each state's own `max_epochs`, the number early stopping found before, without validating.
     """
 
@@ -44,6 +46,7 @@ class GroupTraining:
     train_rows: Sequence[np.ndarray]
     valid_rows: Sequence[np.ndarray]
     valid_batch: int
+    epochs: int
     refit: bool = False
 
     @property
@@ -64,7 +67,7 @@ class GroupTraining:
     @cached_property
     def batch_size(self) -> int:
         """B; a fold with fewer rows trains on one smaller batch an epoch."""
-        return min(self.task.settings.train.batch_size, *(len(r) for r in self.train_rows))
+        return training_batch(self.task, min(len(r) for r in self.train_rows))
 
     @cached_property
     def steps(self) -> list[int]:
@@ -89,7 +92,7 @@ class GroupTraining:
             batch_size=self.batch_size,
             steps_per_dispatch=self.executor.plan.steps,
             dispatches=self.dispatches,
-            epochs=self.task.max_epochs,
+            epochs=self.epochs,
             seed=int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]),
             share=share,
         )
@@ -181,7 +184,7 @@ class Trainer:
         index, weight = self._valid[0]
         rows = index if self._gather is None else self._gather(index)
         evaluate, state = self.training.programs.evaluate, self.state
-        shapes = jax.eval_shape(evaluate, state.params, state.batch_stats, self.training.rows, rows, weight)
+        shapes = jax.eval_shape(evaluate, state.evaluated, state.batch_stats, self.training.rows, rows, weight)
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
     def _end_epoch(self) -> None:
@@ -198,7 +201,8 @@ class Trainer:
         total: Sums = {}
         for index, weight in self._valid:
             rows = index if self._gather is None else self._gather(index)
-            sums = self.training.programs.evaluate(self.state.params, self.state.batch_stats, self.training.rows, rows, weight)
+            evaluated = self.state.evaluated, self.state.batch_stats
+            sums = self.training.programs.evaluate(*evaluated, self.training.rows, rows, weight)
             total = add_sums(total, sums) if total else sums
         return total
 

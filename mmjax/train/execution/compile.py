@@ -144,7 +144,8 @@ class ProgramShapes:
     @property
     def state(self) -> TrainState:
         """Of all folds of a group."""
-        return self._by_fold(state.shapes(*self.task.variables, self.programs.optimizer))
+        averaged = self.task.settings.optim.average > 0
+        return self._by_fold(state.shapes(*self.task.variables, self.programs.optimizer, averaged=averaged))
 
     @property
     def arrays(self) -> FoldArrays:
@@ -172,7 +173,7 @@ class ProgramShapes:
         else:
             each = (self.executor.width, size)
             index, weight = self._gathered(*each), jax.ShapeDtypeStruct(each, np.float32)
-        evaluate = self.programs.evaluate.lower(own.params, own.batch_stats, self.arrays, index, weight)
+        evaluate = self.programs.evaluate.lower(own.evaluated, own.batch_stats, self.arrays, index, weight)
         yield evaluate
         sums = self._placed(evaluate.out_info, by_fold=True)
         yield add_sums.lower(sums, sums)

@@ -23,6 +23,7 @@ from mmjax.train.step import FoldArrays, add_sums, evaluate, finish_epoch, train
 
 DEVICE_AXIS = "device"
 FOLD_AXES = FoldArrays(shared=None, fold=0, constant=0)  # type: ignore[arg-type]
+_NEVER = 2**30
 _NO_AXES = FoldArrays(shared=None, fold=None, constant=None)  # type: ignore[arg-type]
 
 
@@ -54,7 +55,7 @@ class Executor:
                 optimizer = make_optimizer(task.settings.optim)
                 ends = (
                     self.map(partial(finish_epoch, task, patience), (0, 0), donate_argnums=0)
-                    for patience in (task.patience, task.max_epochs + 1)
+                    for patience in (task.patience, _NEVER)
                 )
                 train = self.train(partial(train_chunk, task, optimizer, self.axis_name))
                 self._programs[task] = Programs(

@@ -2,15 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Bool, UInt64
+from jaxtyping import Bool, Int, UInt64
 
 from mmjax.data.arrays import Allocate
 from mmjax.data.data_report import DataReport
+
+
+def id_dtype(count: int) -> str:
+    """Of ids below `count`, and -1: half the memory where they fit, so that a million rows of text stay small."""
+    return "int16" if count <= 1 << 15 else "int32"
 
 
 class PathOption(NamedTuple):
@@ -34,6 +39,7 @@ class TableContext:
       predicting: rows to predict may lack anything; training rows may not all lack a modality.
       log: prints a line.
       progress: told how many files of how many are read.
+      shared: readers of columns that several modalities read, by what they read.
     """
 
     path: str
@@ -44,6 +50,26 @@ class TableContext:
     predicting: bool = False
     log: Callable[[str], None] | None = None
     progress: Callable[[int, int], None] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """What an encoder that learns from labels may know.
+
+    Attributes:
+      rows: training rows of the fold, those of the inner validation included.
+      label_N: class index of each row of the table, -1 without one; none but those of `rows` may be read.
+      classes: K; 0: there are none to read.
+      group_column: column whose values never straddle two folds; '': folds are random.
+      group_N: its values as numbers, where there is one.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    label_N: Int[np.ndarray, " N"]
+    classes: int
+    group_column: str = ""
+    group_N: Int[np.ndarray, " N"] | None = None
 
 
 class Columns(ABC):
@@ -97,6 +123,18 @@ class Encoder(ABC):
           rows: N.
           allocate: makes the arrays.
         """
+
+    def hide_own_labels(self, columns: Any, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+        """Replaces values of training rows that know the row's own label by values that do not.
+
+        What a model trains on must look like what it will be given: a row to predict has no label to know.
+
+        Args:
+          columns: what `transform` read.
+          labels: what the encoder was fitted on.
+          parts: what `transform` returned; written in place.
+        """
+        del columns, labels, parts
 
     def notes(self) -> list[str]:
         """Sentences for the log."""

@@ -11,7 +11,7 @@ from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import MISSING, number_categories
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_numbers, hash_texts
-from mmjax.modalities.reading import Columns, Reader, TableContext
+from mmjax.encoding.base import Columns, Reader, TableContext
 from mmjax.schema import Schema
 
 _MANY = 1000  # values of a categorical column from which it is reported

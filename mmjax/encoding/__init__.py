@@ -1,0 +1,1 @@
+"""How columns are read, and what a fold learns of them: the parts that modalities are made of."""

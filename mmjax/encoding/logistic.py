@@ -1,0 +1,98 @@
+"""Logistic regression on sparse rows by scikit-learn: its strength chosen, its training rows scored by cross-fitting."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import log_expit, log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.multiclass import OneVsRestClassifier
+
+from mmjax.encoding.base import TrainingLabels
+
+STRENGTHS = (0.1, 1.0, 10.0)
+"""C of scikit-learn: larger holds the coefficients down less."""
+_PARTS, _LARGE, _FLOOR = 5, 5000, -9.0
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """What a regression learnt.
+
+    Attributes:
+      coefficient: float32 V x K.
+      intercept: float32 K.
+      strength: C.
+    """
+
+    coefficient: Float[np.ndarray, "V K"]
+    intercept: Float[np.ndarray, " K"]
+    strength: float
+
+    def scores(self, matrix: Any) -> Float[np.ndarray, "N K"]:
+        """Logarithm of each class's probability, at least -9: one word must not rule a class out."""
+        odds_NxK = matrix @ self.coefficient + self.intercept
+        return np.maximum(log_softmax(log_expit(odds_NxK), axis=1), _FLOOR).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `FoldEncoders.save`, which keeps arrays apart."""
+        return {"coefficient": self.coefficient, "intercept": self.intercept, "strength": self.strength}
+
+
+def fit_logistic(matrix: Any, labels: TrainingLabels) -> LogisticFit:
+    """Fits on the labelled training rows; the strength is the one with the best log loss on rows left out.
+
+    Strengths are tried from the weakest on until the log loss rises: the strong ones take longest.
+
+    Args:
+      matrix: sparse N x V; rows that are not training rows are not read.
+      labels: K classes; a class without a row keeps the lowest score.
+    """
+    rows = labels.rows[labels.label_N[labels.rows] >= 0]
+    label_n, parts, losses = labels.label_N[labels.rows], 1 if len(rows) > _LARGE else _PARTS, []
+    for strength in STRENGTHS:
+        score_nxK = cross_fit(matrix, labels, strength, parts)
+        scored_n = (label_n >= 0) & np.isfinite(score_nxK[:, 0])
+        losses.append(-float(score_nxK[scored_n, label_n[scored_n]].mean()))
+        if losses[-1] > min(losses):
+            break
+    return _fit(matrix, rows, labels, STRENGTHS[int(np.argmin(losses))])
+
+
+def cross_fit(matrix: Any, labels: TrainingLabels, strength: float, parts: int = _PARTS) -> Float[np.ndarray, "n K"]:
+    """Scores of the training rows, each by a regression on other ones; of one part only, the others' are nan.
+
+    Rows of one group are in one part where folds keep groups together.
+    """
+    rows = labels.rows
+    out = np.full((len(rows), labels.classes), np.nan, np.float32)
+    for fitted, left in list(_split(rows, labels))[:parts]:
+        known = rows[fitted][labels.label_N[rows[fitted]] >= 0]
+        out[left] = _fit(matrix, known, labels, strength).scores(matrix[rows[left]])
+    return out
+
+
+def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if labels.group_N is not None:
+        return GroupKFold(_PARTS).split(rows, groups=labels.group_N[rows])
+    return KFold(_PARTS, shuffle=True, random_state=0).split(rows)
+
+
+def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, strength: float) -> LogisticFit:
+    label_n = labels.label_N[rows]
+    coefficient = np.zeros((matrix.shape[1], labels.classes), np.float32)
+    intercept = np.full(labels.classes, _FLOOR, np.float32)
+    found = np.unique(label_n)
+    if len(found) < 2:
+        intercept[found] = 0
+        return LogisticFit(coefficient, intercept, strength)
+    # One class against the rest, by dual coordinate descent (Hsieh et al. 2008): a third to a tenth of L-BFGS' time here.
+    one = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
+    models: Any = OneVsRestClassifier(one).fit(matrix[rows], label_n).estimators_
+    for k, model in zip(found, models if len(found) > 2 else (models[0],) * 2, strict=True):
+        sign = -1 if len(found) == 2 and k == found[0] else 1  # of two classes there is one model, the second one's
+        coefficient[:, k], intercept[k] = sign * model.coef_[0], sign * model.intercept_[0]
+    return LogisticFit(coefficient, intercept, strength)

@@ -1,0 +1,96 @@
+"""Text columns as they were read, for encoders that count words and pieces of words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8, UInt64
+
+from mmjax.data.arrays import GrowingArray
+from mmjax.data.hashing import hash_texts
+from mmjax.encoding.base import Columns, Reader, TableContext
+from mmjax.encoding.term_weights import Sparse, count_terms
+
+LONGEST = 20_000
+"""Characters of a text that are read."""
+
+
+@dataclass(frozen=True)
+class RawTexts(Columns):
+    """Some text columns of all rows, as UTF-8 side by side: they may lie on the disk.
+
+    Attributes:
+      names: of the columns.
+      byte_n: all texts, row by row and column by column.
+      end_NxC: where each text ends in `byte_n`.
+      start: where the first one begins.
+    """
+
+    names: tuple[str, ...]
+    byte_n: UInt8[np.ndarray, " n"]
+    end_NxC: Int[np.ndarray, "N C"]
+    start: int = 0
+    _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
+
+    def part(self, rows: slice) -> Self:
+        """Consecutive rows."""
+        first = self.end_NxC[rows.start - 1, -1] if rows.start else self.start
+        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first))
+
+    def texts(self, column: int) -> list[str]:
+        """A column's texts."""
+        start_N = np.concatenate([[self.start], self.end_NxC.ravel()[:-1]])[column :: len(self.names)]
+        spans = zip(start_N.tolist(), self.end_NxC[:, column].tolist(), strict=True)
+        return [self.byte_n[a:b].tobytes().decode("utf-8", "replace") for a, b in spans]
+
+    def counts(self, column: int, analyzer: str) -> Sparse:
+        """How often each term occurs in a column's texts (`term_weights.count_terms`), counted once for all folds."""
+        if (column, analyzer) not in self._counts:
+            self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
+        return self._counts[column, analyzer]
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Rows with a character in any column."""
+        before_N = np.concatenate([[self.start], self.end_NxC[:-1, -1]])
+        return self.end_NxC[:, -1] > before_N
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Of the texts."""
+        for c, name in enumerate(self.names):
+            yield name, hash_texts(self.texts(c))
+
+
+class RawTextReader(Reader):
+    """Collects the columns, once for all modalities that read them."""
+
+    def __init__(self, names: Sequence[str], source: TableContext):
+        self._names, self._at, self._rows = tuple(names), 0, 0
+        self._bytes, self._ends = GrowingArray(1, np.uint8, source.spill), GrowingArray(len(names), np.int64, source.spill)
+        self._finished: RawTexts | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str], source: TableContext) -> "RawTextReader":
+        """The table's reader of these columns."""
+        return source.shared.setdefault((cls, *names), cls(names, source))
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk, unless another modality has brought it already."""
+        if first < self._rows:
+            return
+        blank = [""] * len(next(iter(columns.values())))  # a table to predict may lack a column
+        cells = list(zip(*(columns.get(name, blank) for name in self._names), strict=True))
+        encoded = [[text[:LONGEST].strip().encode("utf-8", "surrogatepass") for text in row] for row in cells]
+        ends = self._at + np.cumsum([len(text) for row in encoded for text in row])
+        self._bytes.extend(np.frombuffer(b"".join(text for row in encoded for text in row), np.uint8)[:, None])
+        self._ends.extend(ends.reshape(-1, len(self._names)))
+        self._at = int(ends[-1]) if len(ends) else self._at
+        self._rows = first + len(cells)
+
+    def finish(self, ids: Sequence[str]) -> RawTexts:
+        """All rows."""
+        del ids
+        if self._finished is None:
+            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish())
+        return self._finished

@@ -1,0 +1,257 @@
+"""A column of many values, such as a seller or a brand: how often a value occurs, and what labels its training rows have."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt64
+from numpy.typing import NDArray
+
+from mmjax.config_rules import positive
+from mmjax.data.arrays import Allocate, GrowingArray, in_memory
+from mmjax.data.cells import number_categories
+from mmjax.data.hashing import hash_texts
+from mmjax.encoding.base import TrainingLabels
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
+from mmjax.models.blocks import Blocks
+from mmjax.ops.piecewise import piecewise
+from mmjax.registry import register_modality
+from mmjax.schema import Schema, SchemaKey
+
+
+@register_modality("entity")
+class Entity(Modality):
+    """One column: each that the schema names, and its group, whose rows share more than their other columns say."""
+
+    on_request = True
+    schema_keys = (SchemaKey("entity", listed=True),)
+    nominal_sizes: ClassVar[dict[str, int]] = {"bins": 24, "classes": 5}
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        entity_smoothing: float = positive(5.0)  # rows of the overall label frequencies that every value's are mixed with
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.entity`: two dense layers, side by side."""
+
+        width: int = positive(16)  # of the count, and of the label frequencies
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One a column."""
+        columns = dict.fromkeys((*([schema.group] if schema.group else ()), *schema["entity"]))
+        return [cls(cls.kind if len(columns) == 1 else f"{cls.kind}_{c}", c, schema, data) for c in columns]
+
+    def reader(self, source: TableContext) -> "EntityReader":
+        """Numbers its values."""
+        return EntityReader(self.column, source)
+
+    def fit(self, columns: "EntityColumns", rows: NDArray[np.integer]) -> "EntityEncoder":
+        """Without labels: counts alone."""
+        return EntityEncoder.fit(columns, TrainingLabels(rows, np.full(len(columns.code_N), -1), 0), 1.0)
+
+    def fit_labels(self, columns: "EntityColumns", labels: TrainingLabels) -> "EntityEncoder":
+        """Counts, and label frequencies of each value unless folds keep its rows together: then no row can know them."""
+        if labels.group_column == self.column:
+            return self.fit(columns, labels.rows)
+        return EntityEncoder.fit(columns, labels, self.data.entity_smoothing)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "EntityEncoder":
+        """Inverse of `EntityEncoder.to_dict`."""
+        return EntityEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`place`: of the count among its quantiles, -1 without a value; `label`: see the encoder."""
+        return {"place": ((1,), np.float32), "label": ((_width(sizes),), np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """A dense layer over each."""
+        del axis_name
+        module = Blocks((model.entity.width,) * 2, dtype, parent=None)
+
+        def read(inputs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
+            return (piecewise(inputs["place"], sizes["bins"]).astype(dtype), inputs["label"].astype(dtype)), {}
+
+        return Tower(module, read)
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The same vector."""
+        del model
+        size = sizes["bins"] + 1 + _width(sizes)
+        return Target(size, lambda inputs, _, dtype: _vector(inputs, sizes).astype(dtype))
+
+
+def _width(sizes: Sizes) -> int:
+    return sizes["classes"] + 1 if sizes["classes"] else 0
+
+
+def _vector(inputs: Mapping[str, Any], sizes: Sizes) -> Any:
+    return jnp.concatenate([piecewise(inputs["place"], sizes["bins"]), inputs["label"]], axis=1)
+
+
+@dataclass(frozen=True)
+class EntityColumns(Columns):
+    """All rows.
+
+    Attributes:
+      name: of the column.
+      code_N: number of each row's value, -1 without one.
+      values: by number.
+      count_N: rows of the whole table with the same value.
+    """
+
+    name: str
+    code_N: Int[np.ndarray, " N"]
+    values: tuple[str, ...]
+    count_N: Int[np.ndarray, " N"]
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Rows with a value."""
+        return self.code_N >= 0
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Of the values."""
+        yield self.name, hash_texts((*self.values, ""))[self.code_N]
+
+
+class EntityReader(Reader):
+    """Numbers values in the order in which they appear."""
+
+    def __init__(self, column: str, source: TableContext):
+        self._column = column
+        self._values: dict[str, int] = {}
+        self._codes = GrowingArray(1, np.int32, source.spill)
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk."""
+        del first
+        self._codes.extend(np.array(number_categories(columns[self._column], self._values), np.int32)[:, None])
+
+    def finish(self, ids: Sequence[str]) -> EntityColumns:
+        """All rows, counted."""
+        del ids
+        values, code_N = tuple(self._values), np.asarray(self._codes.finish())[:, 0]
+        if "" in self._values:
+            code_N = np.where(code_N == self._values[""], -1, code_N)
+        counts = np.bincount(code_N[code_N >= 0], minlength=len(values))
+        return EntityColumns(self._column, code_N, values, np.where(code_N >= 0, counts[code_N], 0))
+
+
+@dataclass(frozen=True)
+class EntityEncoder(Encoder):
+    """What the training rows say of each value.
+
+    Attributes:
+      values: those of the training rows, sorted.
+      counts: rows of the training table with each value.
+      edges: quantiles of a row's count.
+      labels: training rows of each class, by value; () for each where labels are not read.
+      prior: frequency of each class; () where labels are not read.
+      smoothing: rows of `prior` that are added to each value's.
+    """
+
+    values: tuple[str, ...]
+    counts: tuple[int, ...]
+    edges: tuple[float, ...]
+    labels: tuple[tuple[int, ...], ...]
+    prior: tuple[float, ...]
+    smoothing: float
+
+    @classmethod
+    def fit(cls, columns: EntityColumns, labels: TrainingLabels, smoothing: float) -> "EntityEncoder":
+        """Counts values and labels of the training rows.
+
+        Counts are the whole table's: how many rows a seller has listed is known without any label.
+
+        Args:
+          columns: the whole table.
+          labels: of the training rows; of 0 classes: none are read.
+          smoothing: see the class.
+        """
+        rows = labels.rows[columns.code_N[labels.rows] >= 0]
+        codes, first = np.unique(columns.code_N[rows], return_index=True)
+        order = np.argsort(np.array([columns.values[c] for c in codes], object), kind="stable")
+        codes, first = codes[order], first[order]
+        place = np.zeros(len(columns.values), np.int64)
+        place[codes] = np.arange(len(codes))
+        sums = np.zeros((len(codes), labels.classes), np.int64)
+        known = rows[labels.label_N[rows] >= 0] if labels.classes else rows[:0]
+        np.add.at(sums, (place[columns.code_N[known]], labels.label_N[known]), 1)
+        prior = np.bincount(labels.label_N[known], minlength=labels.classes) / max(1, len(known))
+        counts = columns.count_N[rows]
+        edges = np.unique(np.quantile(counts, np.arange(25) / 24, method="inverted_cdf")) if len(rows) else np.array([1.0])
+        edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1])
+        values = tuple(columns.values[c] for c in codes)
+        counted = tuple(columns.count_N[rows[first]].tolist())
+        labelled = tuple(map(tuple, sums.tolist()))
+        return cls(values, counted, tuple(edges.tolist()), labelled, tuple(prior.tolist()), smoothing)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """bins: of the count; classes: whose frequencies are read, 0 for none."""
+        return {"bins": len(self.edges) - 1, "classes": len(self.prior)}
+
+    def transform(
+        self, columns: EntityColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """Each row as if it were new: its value's label frequencies are those of all training rows."""
+        if columns is None:
+            size = _width(self.sizes)
+            parts = {"place": np.full((rows, 1), -1, np.float32), "label": np.zeros((rows, size), np.float32)}
+            return parts, np.zeros(rows, bool)
+        at_V = self._places(columns)
+        at_N = np.where(columns.code_N >= 0, at_V[columns.code_N], -1)
+        # A row that is scored later may be one of few in its file: the training table's count stands where it is larger.
+        known_N = np.where(at_N >= 0, np.asarray((*self.counts, 0))[at_N], 0)
+        count_N = np.maximum(columns.count_N, known_N)
+        place_Nx1, label_NxL = allocate((rows, 1), np.float32), allocate((rows, _width(self.sizes)), np.float32)
+        place_N = np.interp(count_N, self.edges, np.arange(len(self.edges)))
+        place_Nx1[:, 0] = np.where(columns.present, place_N, -1)
+        if self.prior:
+            sums_VxK = np.array([*self.labels, [0] * len(self.prior)], np.float64)
+            label_NxL[:] = self._frequencies(sums_VxK[at_N])
+        return {"place": place_Nx1, "label": label_NxL}, columns.present
+
+    def hide_own_labels(self, columns: EntityColumns, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+        """A training row's value by the others that share it: leave-one-out."""
+        if not self.prior:
+            return
+        at_n = self._places(columns)[columns.code_N[labels.rows]]
+        at_n = np.where(columns.code_N[labels.rows] >= 0, at_n, -1)
+        sums_nxK = np.array([*self.labels, [0] * len(self.prior)], np.float64)[at_n]
+        own_n = np.flatnonzero((at_n >= 0) & (labels.label_N[labels.rows] >= 0))
+        sums_nxK[own_n, labels.label_N[labels.rows][own_n]] -= 1
+        parts["label"][labels.rows] = self._frequencies(sums_nxK)
+
+    def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n L"]:
+        """Smoothed frequencies less the prior, and how many rows they are of (logarithm)."""
+        prior_K, count_nx1 = np.asarray(self.prior), sums_nxK.sum(axis=1, keepdims=True)
+        smoothed_nxK = (sums_nxK + self.smoothing * prior_K) / (count_nx1 + self.smoothing)
+        return np.concatenate([smoothed_nxK - prior_K, np.log1p(count_nx1)], axis=1)
+
+    def _places(self, columns: EntityColumns) -> Int[np.ndarray, " V"]:
+        """Place among `values` of each of a table's values, -1 where no training row has it."""
+        at = {value: i for i, value in enumerate(self.values)}
+        return np.array([*(at.get(value, -1) for value in columns.values), -1], np.int64)
+
+    def notes(self) -> list[str]:
+        """What is read."""
+        what = "how often a value occurs" + (", and its label frequencies in the training rows" if self.prior else "")
+        return [f"entity: {len(self.values)} values; {what}."]
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "EntityEncoder":
+        """Inverse of `to_dict`."""
+        labels = tuple(tuple(map(int, row)) for row in d["labels"])
+        numbers = tuple(map(float, d["edges"])), labels, tuple(map(float, d["prior"])), float(d["smoothing"])
+        return cls(tuple(map(str, d["values"])), tuple(map(int, d["counts"])), *numbers)

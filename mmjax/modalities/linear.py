@@ -1,0 +1,254 @@
+"""The linear path: logistic regression on words, pieces of words, categories and bins of numbers, straight to the scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt64
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mmjax.config_rules import positive
+from mmjax.data.arrays import Allocate, in_memory
+from mmjax.data.data_report import DataReport
+from mmjax.encoding.base import TrainingLabels
+from mmjax.encoding.logistic import LogisticFit, cross_fit, fit_logistic
+from mmjax.encoding.raw_texts import RawTextReader, RawTexts
+from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
+from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.encoding.term_weights import Sparse, TermWeights
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
+from mmjax.models.blocks import Blocks
+from mmjax.registry import register_modality
+from mmjax.schema import Schema
+
+_BINS = 10
+
+
+@register_modality("linear")
+class Linear(Modality):
+    """All texts, categories and numbers of a table; every row has it."""
+
+    on_request = True
+    nominal_sizes: ClassVar[dict[str, int]] = {"classes": 5}
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        linear_terms: int = positive(100_000)  # most terms of a column, of words and of pieces each
+        linear_characters: float = positive(3e6)  # pieces of words are read of columns with fewer characters than this
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.linear`: a dense layer beside the path itself."""
+
+        width: int = positive(16)
+        start_rows: int = positive(5000)  # with more training rows the network starts without the path and learns its scale
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One, if there is anything to read."""
+        any_of = schema["text"] + schema["short_text"] + schema["categorical"] + schema["continuous"]
+        return [cls(cls.kind, "", schema, data)] if any_of else []
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return self.schema["text"] + self.schema["short_text"]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every column that it takes words, categories or numbers from."""
+        return self._texts + self.schema["categorical"] + self.schema["continuous"]
+
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Each text."""
+        return self._texts
+
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
+        """Never as a whole: texts may be empty, and the schema checks the table's own columns."""
+        del header, source
+        return ""
+
+    def without(self, schema: Schema) -> Schema:
+        """The other modalities' columns stay theirs."""
+        return schema
+
+    def reader(self, source: TableContext) -> "LinearReader":
+        """Reads texts and table."""
+        table = TabularReader(self.schema, replace(source, report=DataReport()))  # the table's own modality reports
+        return LinearReader(RawTextReader.of(self._texts, source) if self._texts else None, table)
+
+    def fit(self, columns: "LinearColumns", rows: NDArray[np.integer]) -> "LinearEncoder":
+        """Without labels there is nothing to learn: no scores."""
+        return self.fit_labels(columns, TrainingLabels(rows, np.full(len(columns.present), -1), 0))
+
+    def fit_labels(self, columns: "LinearColumns", labels: TrainingLabels) -> "LinearEncoder":
+        """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
+        options = {"terms": self.data.linear_terms, "characters": self.data.linear_characters}
+        return LinearEncoder.fit(columns, labels, **options)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "LinearEncoder":
+        """Inverse of `LinearEncoder.to_dict`."""
+        return LinearEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`score`: logarithm of each class's probability."""
+        return {"score": ((sizes["classes"],), np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """A dense layer over the scores, which also go straight to the classifier's."""
+        del sizes, axis_name
+        module = Blocks((model.linear.width,), dtype, parent=None)
+        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), lambda inputs: inputs["score"])
+
+    @classmethod
+    def initial_values(cls, encoder: "LinearEncoder", settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
+        """The scale of the path: a small table's network starts as the linear model."""
+        del report
+        return {"scores/scale": np.full(1, encoder.rows <= settings.model.linear.start_rows, np.float32)}
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The scores."""
+        del model
+        return Target(sizes["classes"], lambda inputs, _, dtype: inputs["score"].astype(dtype))
+
+
+@dataclass(frozen=True)
+class LinearColumns(Columns):
+    """All rows: texts, where there are any, and the table."""
+
+    texts: RawTexts | None
+    table: TabularColumns
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Every row."""
+        return self.table.present
+
+    def part(self, rows: slice) -> Self:
+        """Consecutive rows."""
+        return type(self)(None if self.texts is None else self.texts.part(rows), self.table.part(rows))
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Of texts and table."""
+        if self.texts is not None:
+            yield from self.texts.fingerprints()
+        yield from self.table.fingerprints()
+
+
+class LinearReader(Reader):
+    """Two readers in one."""
+
+    def __init__(self, texts: RawTextReader | None, table: TabularReader):
+        self._texts, self._table = texts, table
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk."""
+        if self._texts is not None:
+            self._texts.take(columns, first)
+        self._table.take(columns, first)
+
+    def finish(self, ids: Sequence[str]) -> LinearColumns:
+        """All rows."""
+        return LinearColumns(None if self._texts is None else self._texts.finish(ids), self._table.finish(ids))
+
+
+@dataclass(frozen=True)
+class LinearEncoder(Encoder):
+    """Logistic regression of a fold.
+
+    Attributes:
+      terms: kept terms, with the text column they are of.
+      table: one-hot categories and bins.
+      logistic: coefficients; None where there were no labels.
+      rows: training rows.
+    """
+
+    terms: tuple[tuple[int, TermWeights], ...]
+    table: TabularEncoder
+    logistic: LogisticFit | None
+    rows: int
+
+    @classmethod
+    def fit(cls, columns: LinearColumns, labels: TrainingLabels, *, terms: int, characters: float) -> "LinearEncoder":
+        """Fits everything on `labels.rows` alone; see `Linear.DataSettings` for the limits."""
+        kept: list[tuple[int, TermWeights]] = []
+        raw = columns.texts
+        for c in range(len(raw.names)) if raw is not None else ():
+            assert raw is not None
+            texts = raw.texts(c)
+            short = sum(len(texts[i]) for i in labels.rows) < characters
+            for analyzer in ("word", "char") if short else ("word",):
+                kept.append((c, TermWeights.fit(analyzer, raw.counts(c, analyzer)[labels.rows], most=terms)))
+        table = TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS)
+        encoder = cls(tuple(kept), table, None, len(labels.rows))
+        if labels.classes < 2:
+            return encoder
+        matrix = encoder.matrix(columns)
+        return replace(encoder, logistic=fit_logistic(matrix, labels))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """classes: K, 0 without labels."""
+        return {"classes": 0 if self.logistic is None else len(self.logistic.intercept)}
+
+    def matrix(self, columns: LinearColumns) -> Sparse:
+        """What the regression reads of every row: terms, then one-hot columns."""
+        blocks = []
+        for c, terms in self.terms:
+            assert columns.texts is not None
+            blocks.append(terms.transform(columns.texts.counts(c, terms.analyzer)))
+        parts, _ = self.table.transform(columns.table, len(columns.present))
+        blocks.append(_onehot(parts["id"], self.table.onehot))
+        return sparse.hstack(blocks, format="csr", dtype=np.float32)
+
+    def transform(
+        self, columns: LinearColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """`score` of every row, as if it were new."""
+        score_NxK = allocate((rows, self.sizes["classes"]), np.float32)
+        if columns is None or self.logistic is None:
+            score_NxK[:] = 0
+            return {"score": score_NxK}, np.full(rows, self.logistic is not None and columns is not None)
+        score_NxK[:] = self.logistic.scores(self.matrix(columns))
+        return {"score": score_NxK}, columns.present
+
+    def hide_own_labels(self, columns: LinearColumns, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+        """Training rows by regressions that were fitted on other training rows."""
+        if self.logistic is not None:
+            parts["score"][labels.rows] = cross_fit(self.matrix(columns), labels, self.logistic.strength)
+
+    def notes(self) -> list[str]:
+        """What is read."""
+        terms = sum(len(t.term) for _, t in self.terms)
+        held = "" if self.logistic is None else f"; C = {self.logistic.strength:g}"
+        return [f"linear: {terms} terms of {len({c for c, _ in self.terms})} text columns, {self.table.onehot} one-hot{held}."]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `FoldEncoders.save`, which keeps arrays apart."""
+        return {
+            "terms": [[c, t.to_dict()] for c, t in self.terms],
+            "table": self.table.to_dict(),
+            "logistic": None if self.logistic is None else self.logistic.to_dict(),
+            "rows": self.rows,
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "LinearEncoder":
+        """Inverse of `to_dict`."""
+        terms = tuple((int(c), TermWeights(**t)) for c, t in d["terms"])
+        logistic = None if d["logistic"] is None else LogisticFit(**d["logistic"])
+        return cls(terms, TabularEncoder.from_dict(d["table"]), logistic, int(d["rows"]))
+
+
+def _onehot(id_NxC: Int[np.ndarray, "N C"], columns: int) -> Sparse:
+    row_n, group_n = np.nonzero(id_NxC >= 0)
+    one = np.ones(len(row_n), np.float32)
+    return sparse.csr_matrix((one, (row_n, id_NxC[row_n, group_n])), shape=(len(id_NxC), columns))

@@ -1,0 +1,31 @@
+"""Tower of what is known of a row in several ways: a dense layer for each, side by side."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class Blocks(nn.Module):
+    """Dense layers with SiLU, each over inputs of its own; v is all of them.
+
+    One layer over all inputs would lose the few that matter among the many: PetFinder's accuracy is 1 % lower where the labels
+    of the nearest texts, 7 numbers, share a layer with the texts' 192.
+
+    Attributes:
+      units: of each block.
+      dtype: compute dtype; parameters stay float32.
+    """
+
+    units: tuple[int, ...]
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: tuple[Float[Array, "B D"], ...], *, train: bool) -> Float[Array, "B m"]:
+        """Returns v; `x` has the inputs of each block, and one without any is left out."""
+        del train
+        parts = []
+        for i, (x_BxD, units) in enumerate(zip(x, self.units, strict=True)):
+            if x_BxD.shape[-1]:
+                dense = nn.Dense(units, dtype=self.dtype, kernel_init=nn.initializers.lecun_normal(), name=f"block_{i}")
+                parts.append(nn.silu(dense(x_BxD)))
+        return jnp.concatenate(parts, axis=-1)

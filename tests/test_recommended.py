@@ -1,0 +1,214 @@
+"""The recommended model's parts: what each computes, and that no row knows its own label."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from encoder_tables import encode, make_tabular
+
+from mmjax.config import data_settings
+from mmjax.configs import get_config
+from mmjax.data.data_report import DataReport
+from mmjax.datasets.dataset import open_dataset
+from mmjax.datasets.encoders import FoldEncoders, training_labels
+from mmjax.encoding.base import TableContext, TrainingLabels
+from mmjax.encoding.raw_texts import RawTextReader, RawTexts
+from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.modalities.entity import EntityEncoder, EntityReader
+from mmjax.models.members import Members, log_mean_probability
+from mmjax.ops.piecewise import piecewise
+from mmjax.train.cross_validation import cross_validate
+
+F32 = jnp.dtype("float32")
+NAN, INF = np.nan, np.inf
+PARTS = ("tabular", "entity", "words", "linear")
+
+
+def context(**options) -> TableContext:
+    return TableContext("rows.csv", Path(), DataReport(), Path(), **options)
+
+
+def entities(values: list[str]):
+    reader = EntityReader("seller", context())
+    reader.take({"seller": values}, 0)
+    return reader.finish([])
+
+
+def raw_texts(*columns: list[str]) -> RawTexts:
+    reader = RawTextReader([f"t{i}" for i in range(len(columns))], context())
+    for start in range(0, len(columns[0]), 3):
+        reader.take({f"t{i}": column[start : start + 3] for i, column in enumerate(columns)}, start)
+    return reader.finish([])
+
+
+def test_piecewise_fills_bin_after_bin():
+    found = piecewise(jnp.asarray([[2.3, -1.0], [0.0, 3.0]]), 3)
+    expected = [[1, 1, 0.3, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 1, 1, 0]]  # the last of each four: missing
+    np.testing.assert_allclose(np.asarray(found), expected, atol=1e-6)
+
+
+def test_a_numbers_place_among_its_quantiles():
+    """Halves of a bin, values outside the training range, missing and huge ones; breaks where an edge is off by one."""
+    column = [0.0, 10.0, 20.0, 30.0, 15.0, -5.0, 99.0, NAN, INF]
+    encoder = TabularEncoder.fit(make_tabular([], [column]), np.arange(4), bins=3, piecewise=True)
+    assert encoder.numbers_of[0].edges == (0.0, 10.0, 20.0, 30.0)
+    _, place = encode(encoder, make_tabular([], [column]))
+    np.testing.assert_allclose(place[:, 0], [0, 1, 2, 3, 1.5, 0, 3, -1, -1])
+    huge = make_tabular([], [[-3e38, 0.0, 3e38]])
+    _, place = encode(TabularEncoder.fit(huge, np.arange(3), bins=2, piecewise=True), huge)
+    np.testing.assert_allclose(place[:, 0], [0, 1, 2])
+
+
+def test_values_seen_often_have_columns_of_their_own():
+    column = [1.0] * 5 + [2.0] * 4 + [7.0] + [NAN, 3.0]
+    table = make_tabular([["a", "b"] * 6], [column])
+    encoder = TabularEncoder.fit(table, np.arange(10), piecewise=True, bins=4, exact=4)
+    ids, _ = encode(encoder, table)
+    assert encoder.numbers_of[0].exact == (1.0, 2.0)
+    assert ids[:, 1].tolist() == [2] * 5 + [3] * 4 + [-1, -1, -1]  # after the two categories
+    assert TabularEncoder.from_dict(json.loads(json.dumps(encoder.to_dict()))) == encoder
+
+
+def test_an_entitys_labels_by_hand():
+    """Seller x: labels 0, 0, 1 in training; smoothing 2 and a prior of (2/5, 3/5)."""
+    columns = entities(["x", "x", "x", "y", "y", "", "x", "new"])
+    labels = TrainingLabels(np.arange(6), np.array([0, 0, 1, 1, 1, -1, 1, 0]), 2)
+    encoder = EntityEncoder.fit(columns, labels, 2.0)
+    parts, present = encoder.transform(columns, 8)
+    prior = np.array([0.4, 0.6])
+    assert present.tolist() == [True] * 5 + [False] + [True] * 2
+    np.testing.assert_allclose(parts["label"][6, :2], (np.array([2, 1]) + 2 * prior) / 5 - prior, atol=1e-6)
+    np.testing.assert_allclose(parts["label"][7], [0, 0, 0], atol=1e-6)  # no training row of it
+    encoder.hide_own_labels(columns, labels, parts)
+    np.testing.assert_allclose(parts["label"][0, :2], (np.array([1, 1]) + 2 * prior) / 4 - prior, atol=1e-6)
+    np.testing.assert_allclose(parts["label"][2, :2], (np.array([2, 0]) + 2 * prior) / 4 - prior, atol=1e-6)
+    np.testing.assert_allclose(parts["label"][[0, 6], 2], np.log1p([2, 3]), atol=1e-6)
+
+
+def test_an_entity_of_grouped_folds_is_counted_alone():
+    columns = entities(["x", "x", "y", "y", "z"])
+    schema_data = data_settings()
+    from mmjax.modalities.entity import Entity
+    from tests.reading import schema_of
+
+    modality = Entity("entity", "seller", schema_of(group="seller"), schema_data)
+    labels = TrainingLabels(np.arange(4), np.array([0, 1, 0, 1, 0]), 2, "seller", np.array([0, 0, 1, 1, 2]))
+    assert modality.fit_labels(columns, labels).sizes["classes"] == 0
+    assert modality.fit_labels(columns, TrainingLabels(np.arange(4), labels.label_N, 2)).sizes["classes"] == 2
+
+
+def test_texts_come_back_as_they_were_read():
+    long, short = ["eins", "", "größer als 東京 🐕", "x" * 30_000, "zwei"], ["a", "b", "", "d", "é"]
+    columns = raw_texts(long, short)
+    assert columns.texts(0) == [text[:20_000] for text in long]
+    assert columns.texts(1) == short
+    assert columns.part(slice(2, 5)).texts(0) == columns.texts(0)[2:]
+    assert columns.part(slice(2, 5)).texts(1) == short[2:]
+    assert columns.part(slice(1, 4)).present.tolist() == columns.present[1:4].tolist() == [True, True, True]
+
+
+def test_members_start_at_the_scores_and_their_mean_is_of_probabilities():
+    head = Members(3, 4, 8, 0.0, F32)
+    x = jax.random.normal(jax.random.key(0), (5, 6))
+    scores, variables = head.init_with_output(jax.random.key(1), x, train=False)
+    assert scores.shape == (5, 4, 3)
+    assert not np.asarray(scores).any()
+    assert len(np.unique(np.asarray(variables["params"]["sign"]), axis=0)) > 1, "members that see the same are one"
+    logits = jax.random.normal(jax.random.key(2), (5, 4, 3))
+    np.testing.assert_allclose(
+        np.exp(np.asarray(log_mean_probability(logits))), np.asarray(jax.nn.softmax(logits)).mean(axis=1), atol=1e-6
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 rows: a seller's habit, words and a number say the label together; a tenth of the cells are empty."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("table")
+    label, rows = rng.integers(0, 3, 240), []
+    words = np.array([["wool", "winter", "scarf"], ["linen", "beach", "shirt"], ["rain", "boots", "coat"]])
+    for i, k in enumerate(label):
+        said = k if rng.random() < 0.8 else rng.integers(3)
+        text = " ".join(rng.permutation([*words[said], "a", "fine", "thing"]))
+        seller = f"s{k if rng.random() < 0.6 else rng.integers(3)}{rng.integers(8)}"
+        cells = [f"r{i}", seller, text, text.title()[:9], round(rng.normal(k, 1.0), 3), "ab"[rng.integers(2)]]
+        cells = [cells[0], *("" if rng.random() < 0.1 else cell for cell in cells[1:]), "xyz"[k]]
+        rows.append(cells)
+    header = ["id", "seller", "text", "name", "size", "kind", "label"]
+    pd.DataFrame(rows, columns=header).to_csv(folder / "rows.csv", index=False)
+    (folder / "schema.toml").write_text(
+        'id = "id"\nlabel = "label"\ngroup = "seller"\ntext = "text"\nshort_text = ["name"]\ncontinuous = ["size"]\n'
+        'categorical = ["kind"]\n'
+    )
+    return folder
+
+
+def settings_of(folder: Path, **changes):
+    where = {"data.root": str(folder), "data.table": "rows.csv", "data.schema": str(folder / "schema.toml")}
+    small = {"cv.folds": 3, "train.min_steps": 60, "data.cache": str(folder / "cache"), "train.devices": 1}
+    values = where | small | {"model.modalities": PARTS} | {k.replace("__", "."): v for k, v in changes.items()}
+    return get_config("recommended:table", values)
+
+
+@pytest.mark.parametrize("group", ["", "schema"])
+def test_no_row_knows_its_own_label_and_none_a_held_out_one(table: Path, group: str):
+    """Other labels for held-out rows change nothing; another label for a training row leaves its own inputs alone."""
+    settings = settings_of(table, cv__group=group)
+    dataset = open_dataset(settings.data, settings.model.modalities, group=group, report=DataReport())
+    rows = np.arange(0, 200)
+    column = dataset.schema.group if group else ""
+
+    def inputs(label_N: np.ndarray) -> dict[str, np.ndarray]:
+        dataset.label = label_N
+        encoders = FoldEncoders.fit(dataset, rows, column)
+        return encoders.encode(dataset, labels=training_labels(dataset, rows, column))
+
+    label_N = dataset.label.copy()
+    before = inputs(label_N)
+    poisoned = label_N.copy()
+    poisoned[200:] = (poisoned[200:] + 1) % 3
+    for name, value in inputs(poisoned).items():
+        if name != "label":
+            np.testing.assert_array_equal(value, before[name], err_msg=name)
+    one = label_N.copy()
+    one[7] = (one[7] + 1) % 3
+    after = inputs(one)
+    for name in ("entity/label", "words/neighbour"):
+        np.testing.assert_allclose(after[name][7], before[name][7], atol=0.02, err_msg=name)  # the prior moves by 1/200
+    assert not np.array_equal(after["entity/label"], before["entity/label"]) or group
+
+
+def test_encoders_with_arrays_come_back(table: Path, tmp_path: Path):
+    settings = settings_of(table)
+    dataset = open_dataset(settings.data, settings.model.modalities, report=DataReport())
+    fitted = FoldEncoders.fit(dataset, np.arange(200))
+    fitted.save(tmp_path / "encoders.json")
+    loaded = FoldEncoders.load(tmp_path / "encoders.json")
+    before = fitted.encode(dataset)
+    for name, value in loaded.encode(dataset).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+    assert loaded.spec == fitted.spec
+    first = (tmp_path / "encoders.npz").read_bytes()
+    fitted.save(tmp_path / "encoders.json")
+    assert (tmp_path / "encoders.npz").read_bytes() == first, "a resumed run writes the same bytes"
+
+
+def test_the_recommended_model_learns_and_goes_on_where_it_was(table: Path, tmp_path: Path):
+    """Better than any of its inputs' majority class, the same after a stop, and it predicts a table without the seller."""
+    import mmjax
+
+    settings = settings_of(table)
+    whole = cross_validate(settings, tmp_path / "whole", lambda line: None)
+    assert whole["mean"]["accuracy"] > 0.75
+    cut = settings_of(table, cv__only=(1,))
+    cross_validate(cut, tmp_path / "cut", lambda line: None)
+    again = cross_validate(settings, tmp_path / "cut", lambda line: None)
+    assert again["mean"] == pytest.approx(whole["mean"], abs=1e-4)
+    model = mmjax.load(tmp_path / "whole")
+    new = pd.read_csv(table / "rows.csv").drop(columns=["label", "seller"])
+    p = model.predict_proba(new)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
+    assert (model.predict(new) == pd.read_csv(table / "rows.csv")["label"]).mean() > 0.75

@@ -62,24 +62,24 @@ def test_kills_at_durable_writes(whole: tuple[dict[str, str], int], compiled: Pa
     assert killed_at([max(2, calls // 40), calls // 3, calls // 4], tmp_path, compiled) == expected
 
 
-@pytest.mark.faults
 def test_kills_of_folds_in_one_program(whole_vmap: dict[str, str], compiled: Path, tmp_path: Path):
     """Short form of the fold-parallel path: in a checkpoint of the autoencoder's, and in one of the classifier's."""
     assert killed_at([60, 40], tmp_path, compiled, killing.VMAP) == whole_vmap
 
 
 def test_kills_while_a_fold_is_saved_behind_the_next(whole: tuple[dict[str, str], int], compiled: Path, tmp_path: Path):
-    """One fold after the other: before the first one's autoencoder gets its name, and just after its classifier has."""
-    assert killed_at(["1@autoencoder", "2@classifier"], tmp_path, compiled, killing.SEQUENTIAL) == whole[0]
+    """One fold after the other: before the first one's autoencoder and classifier get their names, and just after."""
+    calls = [f"{n}@{name}" for name in ("autoencoder", "classifier") for n in (1, 2)]
+    assert killed_at(calls, tmp_path, compiled, killing.SEQUENTIAL) == whole[0]
 
 
 def test_sigterm_saves_and_says_where(compiled: Path, tmp_path: Path):
     """Exit code 75 within ten seconds, and the same command ends in the same bytes.
 
-    Forty epochs: a signal sent after the first arrives in the training however busy the machine is.
+    A hundred epochs: a signal sent after the first arrives in the training however busy the machine is.
     """
     options = [*CONFIG, *killing.TINY, f"--config.data.cache={tmp_path / 'cache'}"]
-    options += ["--config.train.autoencoder_max_epochs=40", "--config.train.autoencoder_patience=40"]
+    options += ["--config.train.autoencoder_max_epochs=100", "--config.train.autoencoder_patience=100"]
     options += ["--config.train.checkpoint_seconds=60"]
     killing.finish(["train.py"], tmp_path / "whole", options, compiled)
     code, seconds, out = killing.terminate_after(tmp_path / "run", options, compiled, "autoencoder epoch 1", signal.SIGTERM)
@@ -122,7 +122,6 @@ def report_killed(folder: Path, compiled: Path, places: Sequence[int]) -> tuple[
     return killed, different
 
 
-@pytest.mark.faults
 def test_killed_while_a_report_is_written(compiled: Path, tmp_path: Path):
     """Short form: as the plot gets its name, between report.json and report.md."""
     assert report_killed(tmp_path, compiled, [4]) == (1, 0)

@@ -65,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _baselines(settings: Settings, workdir: Path) -> int:
+    from mmjax.datasets.dataset import group_column  # noqa: PLC0415
     from mmjax.io.atomic import write_json  # noqa: PLC0415
     from mmjax.reproduce.baselines import NAMES, open_for_baselines, run_baselines  # noqa: PLC0415
     from mmjax.tasks.classification import Classification  # noqa: PLC0415
@@ -72,8 +73,7 @@ def _baselines(settings: Settings, workdir: Path) -> int:
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     dataset, fold_N = open_for_baselines(settings, runtime.log)
-    group = dataset.schema.group if settings.cv.group == "schema" else settings.cv.group
-    found = run_baselines(dataset, fold_N, group, runtime.log)
+    found = run_baselines(dataset, fold_N, group_column(settings.cv.group, dataset.schema), runtime.log)
     summaries = {name: summarise(list(by_fold.values())) for name, by_fold in found.items()}
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "baselines.json", {n: {**summaries[n], "by_fold": found[n]} for n in found})

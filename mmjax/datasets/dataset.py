@@ -134,7 +134,7 @@ def open_dataset(
         report=report,
         require_label=needed,
         max_rows=data.max_rows,
-        group=_group(group, files.schema),
+        group=group_column(group, files.schema),
         **({"unused": "the model was trained without it"} if new else {}),
     )
     label_N, classes = np.full(len(table), -1, np.int32), new.classes if new else ()
@@ -149,7 +149,12 @@ def open_dataset(
     return dataset
 
 
-def _group(group: str, schema: Schema) -> str:
+def group_column(group: str, schema: Schema) -> str:
+    """The column that `config.cv.group` means: its own value, or the schema's group; '' for none.
+
+    Raises:
+      ConfigError: the schema names none.
+    """
     if group != "schema":
         return group
     if not schema.group:

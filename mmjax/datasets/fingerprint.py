@@ -16,7 +16,7 @@ from jaxtyping import UInt32, UInt64
 
 from mmjax.config import Settings
 from mmjax.data.hashing import GOLDEN, hash_texts, mix
-from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.dataset import Dataset, group_column
 from mmjax.errors import WorkdirError
 from mmjax.io.atomic import write_json
 
@@ -100,7 +100,6 @@ def _columns(dataset: Dataset, settings: Settings) -> Iterator[tuple[str, UInt64
     if dataset.usable_N is not None:
         yield "config.data.rows_with", dataset.usable_N.astype(np.uint64)
     if settings.cv.group and table.group_N is not None:  # numbered in order of appearance, so equal groups have equal numbers
-        group = schema.group if settings.cv.group == "schema" else settings.cv.group
-        yield f"groups ({group})", table.group_N.astype(np.uint64)
+        yield f"groups ({group_column(settings.cv.group, schema)})", table.group_N.astype(np.uint64)
     for modality in dataset.modalities:
         yield from dataset.columns[modality.name].fingerprints()

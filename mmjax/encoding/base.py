@@ -71,6 +71,11 @@ class TrainingLabels:
     group_column: str = ""
     group_N: Int[np.ndarray, " N"] | None = None
 
+    @classmethod
+    def none(cls, rows: Int[np.ndarray, " n"], table_rows: int) -> "TrainingLabels":
+        """Of training rows that have no labels."""
+        return cls(rows, np.full(table_rows, -1), 0)
+
 
 class Columns(ABC):
     """A modality of all N rows of a table, before any fold: a frozen dataclass whose arrays have a row axis first."""
@@ -141,5 +146,5 @@ class Encoder(ABC):
         return []
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `Modality.load_encoder(to_dict())` encodes alike."""
+        """Plain values and arrays, which `FoldEncoders.save` keeps apart; `Modality.load_encoder(to_dict())` encodes alike."""
         return asdict(self)  # type: ignore[call-overload]

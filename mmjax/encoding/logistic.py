@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import log_expit, log_softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, KFold
-from sklearn.multiclass import OneVsRestClassifier
 
 from mmjax.encoding.base import TrainingLabels
 
@@ -36,10 +33,6 @@ class LogisticFit:
         """Logarithm of each class's probability, at least -9: one word must not rule a class out."""
         odds_NxK = matrix @ self.coefficient + self.intercept
         return np.maximum(log_softmax(log_expit(odds_NxK), axis=1), _FLOOR).astype(np.float32)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `FoldEncoders.save`, which keeps arrays apart."""
-        return {"coefficient": self.coefficient, "intercept": self.intercept, "strength": self.strength}
 
 
 def fit_logistic(matrix: Any, labels: TrainingLabels) -> LogisticFit:
@@ -76,12 +69,17 @@ def cross_fit(matrix: Any, labels: TrainingLabels, strength: float, parts: int =
 
 
 def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import GroupKFold, KFold  # noqa: PLC0415 - a second, and only this modality needs it
+
     if labels.group_N is not None:
         return GroupKFold(_PARTS).split(rows, groups=labels.group_N[rows])
     return KFold(_PARTS, shuffle=True, random_state=0).split(rows)
 
 
 def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, strength: float) -> LogisticFit:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second, and only this modality needs it
+    from sklearn.multiclass import OneVsRestClassifier  # noqa: PLC0415
+
     label_n = labels.label_N[rows]
     coefficient = np.zeros((matrix.shape[1], labels.classes), np.float32)
     intercept = np.full(labels.classes, _FLOOR, np.float32)

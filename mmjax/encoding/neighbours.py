@@ -1,7 +1,6 @@
 """Labels of the nearest training texts by cosine similarity of their TF-IDF."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -72,10 +71,6 @@ class Neighbours:
             out_NxL[part, :-2] = sum_bxK / (weight_bxk.sum(axis=1, keepdims=True) + _PRIOR) - self.prior
             out_NxL[part, -2], out_NxL[part, -1] = cosine_bxk.max(axis=1), cosine_bxk.mean(axis=1)
         return out_NxL
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `FoldEncoders.save`, which keeps arrays apart."""
-        return dict(vars(self))
 
 
 def own_group(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Int[np.ndarray, " n"]:

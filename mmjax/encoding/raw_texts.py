@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, UInt8, UInt64
 from mmjax.data.arrays import GrowingArray
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
-from mmjax.encoding.term_weights import Sparse, count_terms
+from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
 
 LONGEST = 20_000
 """Characters of a text that are read."""
@@ -32,6 +32,7 @@ class RawTexts(Columns):
     end_NxC: Int[np.ndarray, "N C"]
     start: int = 0
     _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
+    _weights: dict[tuple[int, str], tuple[TermWeights, Sparse]] = field(default_factory=dict, compare=False, repr=False)
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
@@ -49,6 +50,14 @@ class RawTexts(Columns):
         if (column, analyzer) not in self._counts:
             self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
         return self._counts[column, analyzer]
+
+    def weights(self, column: int, terms: TermWeights) -> Sparse:
+        """TF-IDF of a column's texts; those of the last terms that were asked for are kept."""
+        known = self._weights.get((column, terms.analyzer))
+        if known is None or known[0] is not terms:
+            known = terms, terms.transform(self.counts(column, terms.analyzer))
+            self._weights[column, terms.analyzer] = known
+        return known[1]
 
     @property
     def present(self) -> Bool[np.ndarray, " N"]:
@@ -73,7 +82,10 @@ class RawTextReader(Reader):
     @classmethod
     def of(cls, names: Sequence[str], source: TableContext) -> "RawTextReader":
         """The table's reader of these columns."""
-        return source.shared.setdefault((cls, *names), cls(names, source))
+        key = (cls, *names)
+        if key not in source.shared:
+            source.shared[key] = cls(names, source)
+        return source.shared[key]
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk, unless another modality has brought it already."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.encoding.base import Encoder, id_dtype
+from mmjax.encoding.quantiles import place_among, quantile_edges
 from mmjax.encoding.tabular_columns import TabularColumns
 from mmjax.errors import DataError
 
@@ -151,7 +152,7 @@ class TabularEncoder(Encoder):
                     id_NxC[part, group] = _bin(value_n, number, offset) if self.discretize else _known(value_n, number, offset)
                     offset, group = offset + size, group + 1
                 if self.piecewise:
-                    number_NxS[part, s] = _place(value_n, number)
+                    number_NxS[part, s] = place_among(number.edges, value_n)
                 elif not self.discretize:
                     number_NxS[part, s] = _scaled(_filled(value_n, number.median), number)
         return {"id": id_NxC, "number": number_NxS}, columns.present
@@ -193,13 +194,12 @@ def _fit_number(name: str, value_N: Float[np.ndarray, " N"], *, bins: int, piece
     known_N = known_N[np.isfinite(known_N)]
     missing = len(value_N) - len(known_N)
     if len(known_N) == 0:
-        return NumberColumn(name, 0.0, 0.0, 0.0, (0.0, 1.0) if piecewise else (), missing)
+        return NumberColumn(name, 0.0, 0.0, 0.0, tuple(quantile_edges(known_N, bins).tolist()) if piecewise else (), missing)
     # Edges are values of the column, so no bin is empty in training; halves keep the median of huge values finite.
     edges = np.unique(np.quantile(known_N, np.arange(1, bins) / bins, method="inverted_cdf"))
     edges = edges[edges > known_N.min()]
     if piecewise:
-        edges = np.unique([known_N.min(), *edges, known_N.max()])
-        edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1])
+        edges = quantile_edges(known_N, bins)
     often = _frequent(known_N, exact) if exact else ()
     median = float(np.clip(2 * np.median(known_N / 2), known_N.min(), known_N.max()))
     return NumberColumn(name, median, float(known_N.min()), float(known_N.max()), tuple(edges.tolist()), missing, often)
@@ -222,12 +222,6 @@ def _known(value_n: Float[np.ndarray, " n"], number: NumberColumn, offset: int) 
     exact = np.asarray(number.exact)
     at_n = np.minimum(np.searchsorted(exact, value_n), len(exact) - 1)
     return np.where(exact[at_n] == value_n, offset + at_n, -1)
-
-
-def _place(value_n: Float[np.ndarray, " n"], number: NumberColumn) -> Float[np.ndarray, " n"]:
-    """Bins below a value, with the fraction of the bin it lies in; -1 where it is missing."""
-    edges = np.asarray(number.edges) / 2  # halves: the width of a bin of huge values would overflow
-    return np.where(np.isfinite(value_n), np.interp(value_n / 2, edges, np.arange(len(edges))), -1)
 
 
 def _filled(value_N: Float[np.ndarray, " N"], median: float) -> Float[np.ndarray, " N"]:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
 
 _BUCKETS = 2**22
 """Terms are numbered by a hash: no vocabulary is kept, and among 300,000 terms one in fourteen shares its number."""
@@ -53,17 +51,17 @@ class TermWeights:
 
     def transform(self, count_NxH: Sparse) -> Sparse:
         """Weights of each row, of length 1: (1 + log count) idf (Salton and Buckley 1988)."""
+        from sklearn.preprocessing import normalize  # noqa: PLC0415 - a second, and only this modality needs it
+
         weight_NxV = count_NxH[:, self.term].astype(np.float32)
         weight_NxV.data = np.log(weight_NxV.data) + 1
         weight_NxV.data *= self.idf[weight_NxV.indices]
         return normalize(weight_NxV, copy=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For `FoldEncoders.save`, which keeps arrays apart."""
-        return {"analyzer": self.analyzer, "term": self.term, "idf": self.idf}
-
 
 def count_terms(analyzer: str, texts: Sequence[str]) -> Sparse:
     """How often each term occurs in each text: float32 N x 2^22."""
+    from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415 - a second, and only this modality needs it
+
     options = {"n_features": _BUCKETS, "norm": None, "alternate_sign": False, "dtype": np.float32}
     return HashingVectorizer(**ANALYZERS[analyzer], **options).transform(texts)

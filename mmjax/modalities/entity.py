@@ -14,11 +14,14 @@ from mmjax.data.arrays import Allocate, GrowingArray, in_memory
 from mmjax.data.cells import number_categories
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import TrainingLabels
+from mmjax.encoding.quantiles import place_among, quantile_edges
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks
 from mmjax.ops.piecewise import piecewise
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
+
+_BINS = 24
 
 
 @register_modality("entity")
@@ -27,7 +30,7 @@ class Entity(Modality):
 
     on_request = True
     schema_keys = (SchemaKey("entity", listed=True),)
-    nominal_sizes: ClassVar[dict[str, int]] = {"bins": 24, "classes": 5}
+    nominal_sizes: ClassVar[dict[str, int]] = {"bins": _BINS, "classes": 5}
 
     @dataclass(frozen=True)
     class DataSettings:
@@ -53,7 +56,7 @@ class Entity(Modality):
 
     def fit(self, columns: "EntityColumns", rows: NDArray[np.integer]) -> "EntityEncoder":
         """Without labels: counts alone."""
-        return EntityEncoder.fit(columns, TrainingLabels(rows, np.full(len(columns.code_N), -1), 0), 1.0)
+        return EntityEncoder.fit(columns, TrainingLabels.none(rows, len(columns.code_N)), 1.0)
 
     def fit_labels(self, columns: "EntityColumns", labels: TrainingLabels) -> "EntityEncoder":
         """Counts, and label frequencies of each value unless folds keep its rows together: then no row can know them."""
@@ -188,9 +191,7 @@ class EntityEncoder(Encoder):
         known = rows[labels.label_N[rows] >= 0] if labels.classes else rows[:0]
         np.add.at(sums, (place[columns.code_N[known]], labels.label_N[known]), 1)
         prior = np.bincount(labels.label_N[known], minlength=labels.classes) / max(1, len(known))
-        counts = columns.count_N[rows]
-        edges = np.unique(np.quantile(counts, np.arange(25) / 24, method="inverted_cdf")) if len(rows) else np.array([1.0])
-        edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1])
+        edges = quantile_edges(columns.count_N[rows].astype(np.float64), _BINS)
         values = tuple(columns.values[c] for c in codes)
         counted = tuple(columns.count_N[rows[first]].tolist())
         labelled = tuple(map(tuple, sums.tolist()))
@@ -209,28 +210,24 @@ class EntityEncoder(Encoder):
             size = _width(self.sizes)
             parts = {"place": np.full((rows, 1), -1, np.float32), "label": np.zeros((rows, size), np.float32)}
             return parts, np.zeros(rows, bool)
-        at_V = self._places(columns)
-        at_N = np.where(columns.code_N >= 0, at_V[columns.code_N], -1)
+        at_N = self._places(columns)
         # A row that is scored later may be one of few in its file: the training table's count stands where it is larger.
         known_N = np.where(at_N >= 0, np.asarray((*self.counts, 0))[at_N], 0)
         count_N = np.maximum(columns.count_N, known_N)
         place_Nx1, label_NxL = allocate((rows, 1), np.float32), allocate((rows, _width(self.sizes)), np.float32)
-        place_N = np.interp(count_N, self.edges, np.arange(len(self.edges)))
-        place_Nx1[:, 0] = np.where(columns.present, place_N, -1)
+        place_Nx1[:, 0] = place_among(self.edges, np.where(columns.present, count_N, np.nan))
         if self.prior:
-            sums_VxK = np.array([*self.labels, [0] * len(self.prior)], np.float64)
-            label_NxL[:] = self._frequencies(sums_VxK[at_N])
+            label_NxL[:] = self._frequencies(self._sums(at_N))
         return {"place": place_Nx1, "label": label_NxL}, columns.present
 
     def hide_own_labels(self, columns: EntityColumns, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
         """A training row's value by the others that share it: leave-one-out."""
         if not self.prior:
             return
-        at_n = self._places(columns)[columns.code_N[labels.rows]]
-        at_n = np.where(columns.code_N[labels.rows] >= 0, at_n, -1)
-        sums_nxK = np.array([*self.labels, [0] * len(self.prior)], np.float64)[at_n]
-        own_n = np.flatnonzero((at_n >= 0) & (labels.label_N[labels.rows] >= 0))
-        sums_nxK[own_n, labels.label_N[labels.rows][own_n]] -= 1
+        at_n, label_n = self._places(columns)[labels.rows], labels.label_N[labels.rows]
+        sums_nxK = self._sums(at_n)
+        own_n = np.flatnonzero((at_n >= 0) & (label_n >= 0))
+        sums_nxK[own_n, label_n[own_n]] -= 1
         parts["label"][labels.rows] = self._frequencies(sums_nxK)
 
     def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n L"]:
@@ -239,10 +236,15 @@ class EntityEncoder(Encoder):
         smoothed_nxK = (sums_nxK + self.smoothing * prior_K) / (count_nx1 + self.smoothing)
         return np.concatenate([smoothed_nxK - prior_K, np.log1p(count_nx1)], axis=1)
 
-    def _places(self, columns: EntityColumns) -> Int[np.ndarray, " V"]:
-        """Place among `values` of each of a table's values, -1 where no training row has it."""
+    def _places(self, columns: EntityColumns) -> Int[np.ndarray, " N"]:
+        """Place among `values` of each row's value, -1 where no training row has it."""
         at = {value: i for i, value in enumerate(self.values)}
-        return np.array([*(at.get(value, -1) for value in columns.values), -1], np.int64)
+        at_V = np.array([*(at.get(value, -1) for value in columns.values), -1], np.int64)
+        return at_V[columns.code_N]  # code -1 reads the last entry
+
+    def _sums(self, at_n: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n K"]:
+        """Training rows of each class that share the value; none where no training row has it."""
+        return np.array([*self.labels, [0] * len(self.prior)], np.float64)[at_n]
 
     def notes(self) -> list[str]:
         """What is read."""

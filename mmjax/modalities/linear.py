@@ -83,7 +83,7 @@ class Linear(Modality):
 
     def fit(self, columns: "LinearColumns", rows: NDArray[np.integer]) -> "LinearEncoder":
         """Without labels there is nothing to learn: no scores."""
-        return self.fit_labels(columns, TrainingLabels(rows, np.full(len(columns.present), -1), 0))
+        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
 
     def fit_labels(self, columns: "LinearColumns", labels: TrainingLabels) -> "LinearEncoder":
         """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
@@ -204,7 +204,7 @@ class LinearEncoder(Encoder):
         blocks = []
         for c, terms in self.terms:
             assert columns.texts is not None
-            blocks.append(terms.transform(columns.texts.counts(c, terms.analyzer)))
+            blocks.append(columns.texts.weights(c, terms))
         parts, _ = self.table.transform(columns.table, len(columns.present))
         blocks.append(_onehot(parts["id"], self.table.onehot))
         return sparse.hstack(blocks, format="csr", dtype=np.float32)
@@ -230,15 +230,6 @@ class LinearEncoder(Encoder):
         terms = sum(len(t.term) for _, t in self.terms)
         held = "" if self.logistic is None else f"; C = {self.logistic.strength:g}"
         return [f"linear: {terms} terms of {len({c for c, _ in self.terms})} text columns, {self.table.onehot} one-hot{held}."]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `FoldEncoders.save`, which keeps arrays apart."""
-        return {
-            "terms": [[c, t.to_dict()] for c, t in self.terms],
-            "table": self.table.to_dict(),
-            "logistic": None if self.logistic is None else self.logistic.to_dict(),
-            "rows": self.rows,
-        }
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "LinearEncoder":

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
 
 from mmjax.config_rules import not_negative, positive
 from mmjax.data.arrays import Allocate, in_memory
@@ -78,7 +77,7 @@ class Words(Modality):
 
     def fit(self, columns: RawTexts, rows: NDArray[np.integer]) -> "WordsEncoder":
         """Without labels: no neighbours."""
-        return self.fit_labels(columns, TrainingLabels(rows, np.full(len(columns.present), -1), 0))
+        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
 
     def fit_labels(self, columns: RawTexts, labels: TrainingLabels) -> "WordsEncoder":
         """Learns terms and singular vectors, and keeps the training texts for `Neighbours`."""
@@ -175,12 +174,11 @@ class WordsEncoder(Encoder):
 
     def weights(self, columns: RawTexts) -> Sparse:
         """TF-IDF of the first block: what neighbours are found by."""
-        first = self.blocks[0]
-        return first.terms.transform(columns.counts(first.column, first.terms.analyzer))
+        return columns.weights(self.blocks[0].column, self.blocks[0].terms)
 
     def vectors(self, columns: RawTexts) -> Float[np.ndarray, "N D"]:
         """Every row's texts by singular vectors."""
-        parts = [b.terms.transform(columns.counts(b.column, b.terms.analyzer)) @ b.component for b in self.blocks]
+        parts = [columns.weights(b.column, b.terms) @ b.component for b in self.blocks]
         return np.concatenate(parts, axis=1).astype(np.float32) if parts else np.zeros((len(columns.present), 0), np.float32)
 
     def transform(
@@ -212,15 +210,6 @@ class WordsEncoder(Encoder):
         near = "" if self.neighbours is None else f", labels of the {self.neighbours.count} nearest training texts"
         return [f"words: {terms} terms as {self.sizes['numbers']} numbers{near}."]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For `FoldEncoders.save`, which keeps arrays apart."""
-        return {
-            "blocks": [{"column": b.column, "terms": b.terms.to_dict(), "component": b.component} for b in self.blocks],
-            "mean": self.mean,
-            "scale": self.scale,
-            "neighbours": None if self.neighbours is None else self.neighbours.to_dict(),
-        }
-
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "WordsEncoder":
         """Inverse of `to_dict`."""
@@ -229,6 +218,8 @@ class WordsEncoder(Encoder):
 
 
 def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: int) -> list[Block]:
+    from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - a second, and only this modality needs it
+
     terms = TermWeights.fit(analyzer, counts, most=most)
     size = min(numbers, len(terms.term) - 1, counts.shape[0] - 1)
     if size < 1:

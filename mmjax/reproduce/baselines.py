@@ -56,7 +56,7 @@ def open_for_baselines(settings: Settings, log: Callable[[str], None]) -> tuple[
     dataset = open_dataset(settings.data, settings.model.modalities, group=settings.cv.group, report=DataReport(), log=log)
     label_N = np.where(dataset.usable, dataset.label, -1)
     options = {"folds": settings.cv.folds, "seed": settings.cv.seed, "path": str(dataset.table.path)}
-    return dataset, make_folds(label_N, group_N=dataset.table.group_N if settings.cv.group else None, **options)
+    return dataset, make_folds(label_N, group_N=dataset.table.group_N, **options)
 
 
 def _predictions(

@@ -11,7 +11,7 @@ import numpy as np
 from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.dataset import Dataset, open_dataset
+from mmjax.datasets.dataset import Dataset, group_column, open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
@@ -83,8 +83,7 @@ class Run:
     @property
     def group_column(self) -> str:
         """Column whose values never straddle two folds, or ''."""
-        group = self.settings.cv.group
-        return self.dataset.schema.group if group == "schema" else group
+        return group_column(self.settings.cv.group, self.dataset.schema)
 
     def task(self, name: str, axis_name: str | None = None) -> Task:
         """The task for the padded sizes, one object a run: jit knows a task by identity.

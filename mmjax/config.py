@@ -127,6 +127,7 @@ class TrainSettings:
     checkpoint_seconds: float = not_negative(60.0)
     keep_checkpoints: int = positive(2)
     on_nonfinite: str = choice("stop", "skip")
+    profile: int = not_negative(0)  # steps of each task that a profiler traces (train/profiling.py); 0: none
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The rule that decides placement (plan.py), on the eight virtual devices of the tests."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from mmjax.errors import ConfigError
 from mmjax.modalities.base import InputSpec
 from mmjax.tasks.base import make_task
-from mmjax.train.execution.plan import Plan, Sizes, make_plan
+from mmjax.train.execution.plan import Plan, Plans, Sizes, make_plan
 from tests.shrunken import shrunken
 
 INPUTS = {
@@ -128,3 +129,16 @@ def test_on_a_cpu_convolutions_run_step_by_step_and_large_autoencoders_fold_by_f
 def test_what_cannot_be_placed_is_said(changes: dict[str, Any], words: str):
     with pytest.raises(ConfigError, match=words):
         plan_of(**changes)
+
+
+def test_a_begun_fold_keeps_its_steps_a_dispatch(tmp_path: Path):
+    """A checkpoint counts dispatches: the session that resumes a fold must not follow a rule that says otherwise by now.
+
+    Breaks when a plan for the folds that are left, or for another number of devices, has other steps than the run's first.
+    """
+    first = Plan("one", 1, 1, False, True, 7, True, "reason")
+    assert Plans(tmp_path / "plan.json").get("classifier", [0, 1, 2], lambda: first) == first
+    resumed = Plans(tmp_path / "plan.json")
+    assert resumed.get("classifier", [1, 2], lambda: replace(first, steps=9, reason="another day")).steps == 7
+    assert resumed.get("classifier", [1, 2], lambda: replace(first, steps=11)).steps == 7
+    assert resumed.get("autoencoder", [1, 2], lambda: replace(first, steps=9)).steps == 9, "another task's steps are its own"

@@ -34,8 +34,9 @@ FREE = (
     "schema.ignore",  # says which columns are left out on purpose
     "train.checkpoint_seconds",
     "train.keep_checkpoints",
+    "train.profile",
 )
-"""Keys that may differ between sessions of one run: they say where files lie or how often to save, not what is computed."""
+"""Keys that may differ between sessions of one run: they say where files lie or what else is written, not what is computed."""
 
 
 def movable() -> set[str]:

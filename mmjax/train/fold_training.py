@@ -25,6 +25,7 @@ from mmjax.train.fold_data import (
     training_batch,
     training_epochs,
 )
+from mmjax.train.profiling import PROFILE, Profiler
 from mmjax.train.run import Run
 from mmjax.train.state import TrainState
 from mmjax.train.trainer import GroupTraining, Trainer
@@ -97,6 +98,12 @@ def _plan(run: Run, name: str, left: Sequence[FoldData]) -> Plan:
     return run.plans.get(name, [f.number for f in left], make)
 
 
+def _wait_for_all(run: Run) -> None:
+    for name in phases(run.settings):
+        for part in (STEPS, EPOCH, PREDICT):
+            run.ahead.wait((name, part), run.stop)
+
+
 def _folds_left(run: Run, name: str, target: str) -> list[FoldData]:
     """The run's folds that have no finished parameters in the folder `target` yet.
 
@@ -118,10 +125,11 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
     run.log(plan.reason)
     run.ahead.wait((name, STEPS), run.stop)
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
+    profiler = Profiler(run.workdir.path / PROFILE / name, run.settings.train.profile, run.log, partial(_wait_for_all, run))
 
     def train(group: list[FoldData], stop: Callable[[], bool]) -> Callable[[], None]:
         checkpoints = run.workdir.path / "checkpoints" / "-".join([target, *(str(f.number) for f in group), *["refit"] * refit])
-        trainer = _trainer(run, name, run.executor(plan), group, checkpoints, stop, refit=refit)
+        trainer = _trainer(run, name, run.executor(plan), group, checkpoints, stop, profiler, refit=refit)
         return partial(finish, group, _parameters(trainer.run(), len(group)), checkpoints)
 
     def finish(group: list[FoldData], found: list[FoldParameters], checkpoints: Path) -> None:
@@ -144,6 +152,7 @@ def _trainer(
     group: Sequence[FoldData],
     directory: Path,
     stop: Callable[[], bool],
+    profiler: Profiler,
     *,
     refit: bool,
 ) -> Trainer:
@@ -172,6 +181,7 @@ def _trainer(
         NonFiniteGuard(run.dataset.table.ids, directory, run.fingerprint),
         MetricsLogger(run.metrics),
         ProgressBar(Progress(run.log)),
+        profiler,
     ]
     return Trainer(training, callbacks, partial(run.ahead.wait, (name, EPOCH)))
 

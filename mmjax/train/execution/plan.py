@@ -11,7 +11,7 @@ Placements:
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import jax
@@ -78,7 +78,9 @@ class Plans:
         if key not in known:
             plan = make()  # not under the lock: it takes a while, and other tasks' plans are asked for meanwhile
             with self._lock:
-                known.setdefault(key, plan)
+                # A checkpoint counts dispatches: whatever the rule says today, a begun fold goes on as it began.
+                begun = [p.steps for k, p in known.items() if k.split(":")[0] == name and p.folds == plan.folds]
+                known.setdefault(key, replace(plan, steps=begun[0]) if begun else plan)
                 if is_primary():
                     write_json(self._file, {k: asdict(p) for k, p in known.items()})
         return known[key]
@@ -172,7 +174,8 @@ def make_plan(task: Task, sizes: Sizes) -> Plan:
     if folds > 1 and train.fold_parallel in ("vmap", "threads") and placement in ("one", "batch") and concurrent == 1:
         short = "rows stay on the host" if train.resident == "host" else "memory is short"
         ignored.append(f"fold_parallel={train.fold_parallel}: {short if devices == 1 else 'devices share a batch'}")
-    steps = train.steps_per_dispatch or _steps(sizes, together, 0 if on_device else sizes.batch_bytes)
+    rule = _steps(sizes, together, 0 if on_device else sizes.batch_bytes)
+    steps = train.steps_per_dispatch or min(rule, train.profile or rule)  # a trace holds whole dispatches
     lines = [
         f"{task.name}: {reason}",
         "rows on the device" if on_device else "rows on the host, prefetched",

@@ -79,6 +79,8 @@ class ModelSettings:
     fusion: str = choice("attention", "concatenate", "none")  # none: one modality
     width: int = positive(128)  # paper: m
     activation: str = choice("relu", "silu")  # of dense towers; paper: relu
+    init: str = choice("glorot", "lecun")  # of dense towers; our reading: Keras' glorot
+    input_dropout: float = below_one(0.0)  # of dense towers' inputs
     head: HeadSettings = field(default_factory=HeadSettings)
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 

@@ -83,7 +83,7 @@ def test_an_entitys_labels_by_hand():
     assert present.tolist() == [True] * 5 + [False] + [True] * 2
     np.testing.assert_allclose(parts["label"][6, :2], (np.array([2, 1]) + 2 * prior) / 5 - prior, atol=1e-6)
     np.testing.assert_allclose(parts["label"][7], [0, 0, 0], atol=1e-6)  # no training row of it
-    encoder.hide_own_labels(columns, labels, parts)
+    parts, _ = encoder.transform_training(columns, labels)
     np.testing.assert_allclose(parts["label"][0, :2], (np.array([1, 1]) + 2 * prior) / 4 - prior, atol=1e-6)
     np.testing.assert_allclose(parts["label"][2, :2], (np.array([2, 0]) + 2 * prior) / 4 - prior, atol=1e-6)
     np.testing.assert_allclose(parts["label"][[0, 6], 2], np.log1p([2, 3]), atol=1e-6)

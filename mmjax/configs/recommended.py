@@ -17,6 +17,7 @@ MODALITIES = ("tabular", "entity", "words", "linear", "vectors")
 def get_config(arg: str = "") -> Any:
     """The recommended model; `arg` is the variant, see configs/base.py."""
     config = base(arg, modalities=MODALITIES, lacking="leave_out", fusion="concatenate", activation="silu", head={"members": 8})
+    config.model.update(init="lecun", input_dropout=0.1)
     config.model.tabular.update(hidden=(), dropout=0.0)
     config.model.vectors.update(hidden=(), dropout=0.0)
     config.data.update(bins=24, numbers="piecewise", exact_values=30, vector_root=True, vector_clip=4.0, vector_least=0.005)

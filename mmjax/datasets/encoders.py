@@ -77,9 +77,11 @@ class FoldEncoders:
         out: dict[str, np.ndarray] = {}
         present: list[np.ndarray] = []
         for name, encoder in self.encoders.items():
-            parts, present_N = encoder.transform(dataset.columns.get(name), rows, allocate)
-            if labels is not None:
-                encoder.hide_own_labels(dataset.columns[name], labels, parts)
+            columns = dataset.columns.get(name)
+            if labels is None or columns is None:
+                parts, present_N = encoder.transform(columns, rows, allocate)
+            else:
+                parts, present_N = encoder.transform_training(columns, labels, allocate)
             out |= {f"{name}/{part}": array for part, array in parts.items()}
             present.append(present_N)
         out["present"] = np.stack(present, axis=1)

@@ -129,17 +129,19 @@ class Encoder(ABC):
           allocate: makes the arrays.
         """
 
-    def hide_own_labels(self, columns: Any, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
-        """Replaces values of training rows that know the row's own label by values that do not.
+    def transform_training(
+        self, columns: Any, labels: TrainingLabels, allocate: Allocate
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """As `transform`, of the table that the encoder was fitted on: no value of a training row knows the row's own label.
 
         What a model trains on must look like what it will be given: a row to predict has no label to know.
 
         Args:
-          columns: what `transform` read.
+          columns: of the table.
           labels: what the encoder was fitted on.
-          parts: what `transform` returned; written in place.
+          allocate: makes the arrays.
         """
-        del columns, labels, parts
+        return self.transform(columns, len(labels.label_N), allocate)
 
     def notes(self) -> list[str]:
         """Sentences for the log."""

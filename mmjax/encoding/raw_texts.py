@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from threading import RLock
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt64
@@ -14,6 +15,8 @@ from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
 
 LONGEST = 20_000
 """Characters of a text that are read."""
+_KEPT = 4
+"""Folds are encoded in as many threads as there are cores, and two modalities may read the same column."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class RawTexts(Columns):
     end_NxC: Int[np.ndarray, "N C"]
     start: int = 0
     _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
-    _weights: dict[tuple[int, str], tuple[TermWeights, Sparse]] = field(default_factory=dict, compare=False, repr=False)
+    _weights: dict[tuple[int, str], list[tuple[TermWeights, Sparse]]] = field(default_factory=dict, compare=False, repr=False)
+    _lock: Any = field(default_factory=RLock, compare=False, repr=False)
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
@@ -47,17 +51,21 @@ class RawTexts(Columns):
 
     def counts(self, column: int, analyzer: str) -> Sparse:
         """How often each term occurs in a column's texts (`term_weights.count_terms`), counted once for all folds."""
-        if (column, analyzer) not in self._counts:
-            self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
-        return self._counts[column, analyzer]
+        with self._lock:  # folds are encoded in threads
+            if (column, analyzer) not in self._counts:
+                self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
+            return self._counts[column, analyzer]
 
     def weights(self, column: int, terms: TermWeights) -> Sparse:
-        """TF-IDF of a column's texts; those of the last terms that were asked for are kept."""
-        known = self._weights.get((column, terms.analyzer))
-        if known is None or known[0] is not terms:
-            known = terms, terms.transform(self.counts(column, terms.analyzer))
-            self._weights[column, terms.analyzer] = known
-        return known[1]
+        """TF-IDF of a column's texts; those of the last few terms that were asked for are kept."""
+        kept = self._weights.setdefault((column, terms.analyzer), [])
+        for known, weight_NxV in list(kept):
+            if known is terms:
+                return weight_NxV
+        weight_NxV = terms.transform(self.counts(column, terms.analyzer))
+        kept.append((terms, weight_NxV))
+        del kept[:-_KEPT]
+        return weight_NxV
 
     @property
     def present(self) -> Bool[np.ndarray, " N"]:

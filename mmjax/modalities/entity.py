@@ -77,8 +77,7 @@ class Entity(Modality):
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """A dense layer over each."""
-        del axis_name
-        module = Blocks((model.entity.width,) * 2, dtype, parent=None)
+        module = Blocks((model.entity.width,) * 2, dtype, model.input_dropout, axis_name, parent=None)
 
         def read(inputs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
             return (piecewise(inputs["place"], sizes["bins"]).astype(dtype), inputs["label"].astype(dtype)), {}
@@ -220,15 +219,19 @@ class EntityEncoder(Encoder):
             label_NxL[:] = self._frequencies(self._sums(at_N))
         return {"place": place_Nx1, "label": label_NxL}, columns.present
 
-    def hide_own_labels(self, columns: EntityColumns, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+    def transform_training(
+        self, columns: EntityColumns, labels: TrainingLabels, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """A training row's value by the others that share it: leave-one-out."""
+        parts, present_N = self.transform(columns, len(columns.code_N), allocate)
         if not self.prior:
-            return
+            return parts, present_N
         at_n, label_n = self._places(columns)[labels.rows], labels.label_N[labels.rows]
         sums_nxK = self._sums(at_n)
         own_n = np.flatnonzero((at_n >= 0) & (label_n >= 0))
         sums_nxK[own_n, label_n[own_n]] -= 1
         parts["label"][labels.rows] = self._frequencies(sums_nxK)
+        return parts, present_N
 
     def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n L"]:
         """Smoothed frequencies less the prior, and how many rows they are of (logarithm)."""

@@ -103,8 +103,8 @@ class Linear(Modality):
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """A dense layer over the scores, which also go straight to the classifier's."""
-        del sizes, axis_name
-        module = Blocks((model.linear.width,), dtype, parent=None)
+        del sizes
+        module = Blocks((model.linear.width,), dtype, model.input_dropout, axis_name, parent=None)
         return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), lambda inputs: inputs["score"])
 
     @classmethod
@@ -220,10 +220,14 @@ class LinearEncoder(Encoder):
         score_NxK[:] = self.logistic.scores(self.matrix(columns))
         return {"score": score_NxK}, columns.present
 
-    def hide_own_labels(self, columns: LinearColumns, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+    def transform_training(
+        self, columns: LinearColumns, labels: TrainingLabels, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """Training rows by regressions that were fitted on other training rows."""
+        parts, present_N = self.transform(columns, len(columns.present), allocate)
         if self.logistic is not None:
             parts["score"][labels.rows] = cross_fit(self.matrix(columns), labels, self.logistic.strength)
+        return parts, present_N
 
     def notes(self) -> list[str]:
         """What is read."""

@@ -99,7 +99,8 @@ class Tabular(Modality):
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """An MLP (paper, section 4.1, #1)."""
         units = (*model.tabular.hidden, model.width)
-        module = MLP(units, model.tabular.dropout, dtype, axis_name, model.activation, parent=None)
+        options = model.activation, model.input_dropout, model.init
+        module = MLP(units, model.tabular.dropout, dtype, axis_name, *options, parent=None)
 
         def read(inputs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
             parts = _numbers(inputs, sizes), inputs["id"], sizes["onehot"]

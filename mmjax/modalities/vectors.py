@@ -95,7 +95,8 @@ class Vectors(Modality):
         """An MLP, as the table's."""
         del sizes
         units = (*model.vectors.hidden, model.width)
-        module = MLP(units, model.vectors.dropout, dtype, axis_name, model.activation, parent=None)
+        options = model.activation, model.input_dropout, model.init
+        module = MLP(units, model.vectors.dropout, dtype, axis_name, *options, parent=None)
         return Tower(module, lambda inputs, _: (inputs["vector"], {}))
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from mmjax.config_rules import not_negative, positive
@@ -30,22 +30,23 @@ class Words(Modality):
 
     on_request = True
     schema_keys = (SchemaKey("short_text", listed=True),)
-    nominal_sizes: ClassVar[dict[str, int]] = {"numbers": 130, "classes": 5}
+    nominal_sizes: ClassVar[dict[str, int]] = {"text": 60, "short": 32, "statistic": 12, "classes": 5}
 
     @dataclass(frozen=True)
     class DataSettings:
         """Joins `config.data`."""
 
-        words_numbers: int = positive(60)  # singular vectors of a column's TF-IDF
+        words_numbers: int = positive(60)  # singular vectors of a text's TF-IDF
+        words_short: int = positive(8)  # of a short text's, of its words and of its pieces of words each
         words_terms: int = positive(100_000)  # most terms of a column
         words_neighbours: int = not_negative(16)  # training texts whose labels are read; 0: none
 
     @dataclass(frozen=True)
     class ModelSettings:
-        """`config.model.words`: two dense layers, side by side."""
+        """`config.model.words`: dense layers, side by side."""
 
-        width: int = positive(64)  # of the texts' numbers
-        near: int = positive(16)  # of the neighbours
+        width: int = positive(64)  # of the texts
+        side: int = positive(16)  # of the short texts, of the statistics and of the neighbours each
 
     @classmethod
     def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
@@ -81,8 +82,11 @@ class Words(Modality):
 
     def fit_labels(self, columns: RawTexts, labels: TrainingLabels) -> "WordsEncoder":
         """Learns terms and singular vectors, and keeps the training texts for `Neighbours`."""
-        data = self.data
-        return WordsEncoder.fit(columns, labels, data.words_numbers, data.words_terms, data.words_neighbours)
+        data, short = self.data, self.schema["short_text"]
+        numbers = [data.words_short if name in short else data.words_numbers for name in columns.names]
+        return WordsEncoder.fit(
+            columns, labels, numbers, data.words_terms, data.words_neighbours, len(columns.names) - len(short)
+        )
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "WordsEncoder":
@@ -91,29 +95,32 @@ class Words(Modality):
 
     @staticmethod
     def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """`number`: singular vectors and statistics; `neighbour`: see `Neighbours`."""
-        return {"number": ((sizes["numbers"],), np.float32), "neighbour": ((_width(sizes),), np.float32)}
+        """`text` and `short`: singular vectors; `statistic`: see `_statistics`; `neighbour`: see `Neighbours`."""
+        return {part: ((size,), np.float32) for part, size in _widths(sizes).items()}
 
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
-        """A dense layer over each."""
-        del sizes, axis_name
-        module = Blocks((model.words.width, model.words.near), dtype, parent=None)
-        return Tower(module, lambda inputs, dtype: ((inputs["number"].astype(dtype), inputs["neighbour"].astype(dtype)), {}))
+        """A dense layer over each part."""
+        units = (model.words.width, *(model.words.side,) * 3)
+        module = Blocks(units, dtype, model.input_dropout, axis_name, parent=None)
+        return Tower(module, lambda inputs, dtype: (tuple(inputs[part].astype(dtype) for part in _widths(sizes)), {}))
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
-        """The same vector."""
+        """All parts."""
         del model
-        return Target(sizes["numbers"] + _width(sizes), lambda inputs, _, dtype: _vector(inputs).astype(dtype))
+        widths = _widths(sizes)
+
+        def flatten(inputs: Any, _: Any, dtype: Any) -> Any:
+            return jnp.concatenate([inputs[part] for part in widths], axis=1).astype(dtype)
+
+        return Target(sum(widths.values()), flatten)
 
 
-def _width(sizes: Sizes) -> int:
-    return sizes["classes"] + 2 if sizes["classes"] else 0
-
-
-def _vector(inputs: Any) -> Any:
-    return jnp.concatenate([inputs["number"], inputs["neighbour"]], axis=1)
+def _widths(sizes: Sizes) -> dict[str, int]:
+    """Numbers of each part of a row."""
+    near = sizes["classes"] + 2 if sizes["classes"] else 0
+    return {**{part: sizes[part] for part in ("text", "short", "statistic")}, "neighbour": near}
 
 
 @dataclass(frozen=True)
@@ -139,16 +146,29 @@ class WordsEncoder(Encoder):
       blocks: in the order of the numbers.
       mean, scale: of the statistics of each column.
       neighbours: training texts with their labels; None without labels.
+      long: the columns before this one are texts, the others short texts.
     """
 
     blocks: tuple[Block, ...]
     mean: Float[np.ndarray, " S"]
     scale: Float[np.ndarray, " S"]
     neighbours: Neighbours | None
+    long: int
 
     @classmethod
-    def fit(cls, columns: RawTexts, labels: TrainingLabels, numbers: int, terms: int, neighbours: int) -> "WordsEncoder":
-        """Fits on `labels.rows` alone; see `Words.DataSettings`."""
+    def fit(
+        cls, columns: RawTexts, labels: TrainingLabels, numbers: Sequence[int], terms: int, neighbours: int, long: int
+    ) -> "WordsEncoder":
+        """Fits on `labels.rows` alone.
+
+        Args:
+          columns: the texts.
+          labels: of the training rows.
+          numbers: singular vectors, by column.
+          terms: most terms of a column.
+          neighbours: training texts whose labels are read.
+          long: see the class.
+        """
         blocks: list[Block] = []
         statistics = []
         for c in range(len(columns.names)):
@@ -157,64 +177,73 @@ class WordsEncoder(Encoder):
             statistics.append(_statistics(training))
             short = sum(map(len, training)) <= _SHORT * len(training)
             for analyzer in ("word", "char") if short else ("word",):
-                blocks += _fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers, terms)
+                blocks += _fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers[c], terms)
         value_nxS = np.concatenate(statistics, axis=1)
         deviation = value_nxS.std(axis=0)
         scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6)
-        encoder = cls(tuple(blocks), value_nxS.mean(axis=0), scale, None)
+        encoder = cls(tuple(blocks), value_nxS.mean(axis=0), scale, None, long)
         if labels.classes < 2 or not neighbours or not blocks:
             return encoder
         return replace(encoder, neighbours=Neighbours.fit(encoder.weights(columns), labels, neighbours))
 
     @property
     def sizes(self) -> dict[str, int]:
-        """numbers: singular vectors and statistics; classes: K of the neighbours' labels, 0 without."""
-        numbers = sum(b.component.shape[1] for b in self.blocks) + len(self.mean)
-        return {"numbers": numbers, "classes": 0 if self.neighbours is None else len(self.neighbours.prior)}
+        """Numbers of each part; classes: K of the neighbours' labels, 0 without."""
+        text, short = (sum(b.component.shape[1] for b in self._blocks(long=long)) for long in (True, False))
+        classes = 0 if self.neighbours is None else len(self.neighbours.prior)
+        return {"text": text, "short": short, "statistic": len(self.mean), "classes": classes}
 
     def weights(self, columns: RawTexts) -> Sparse:
         """TF-IDF of the first block: what neighbours are found by."""
         return columns.weights(self.blocks[0].column, self.blocks[0].terms)
 
-    def vectors(self, columns: RawTexts) -> Float[np.ndarray, "N D"]:
-        """Every row's texts by singular vectors."""
-        parts = [columns.weights(b.column, b.terms) @ b.component for b in self.blocks]
-        return np.concatenate(parts, axis=1).astype(np.float32) if parts else np.zeros((len(columns.present), 0), np.float32)
-
     def transform(
         self, columns: RawTexts | None, rows: int, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
-        """`number` and `neighbour` of every row, as if it were new."""
-        sizes = self.sizes
-        number_NxD = allocate((rows, sizes["numbers"]), np.float32)
-        neighbour_NxL = allocate((rows, _width(sizes)), np.float32)
-        if columns is None:
-            number_NxD[:], neighbour_NxL[:] = 0, 0
-            return {"number": number_NxD, "neighbour": neighbour_NxL}, np.zeros(rows, bool)
-        vector_NxD = self.vectors(columns)
-        statistics = np.concatenate([_statistics(columns.texts(c)) for c in range(len(columns.names))], axis=1)
-        number_NxD[:] = np.concatenate([vector_NxD, (statistics - self.mean) * self.scale], axis=1)
-        if self.neighbours is not None:
-            neighbour_NxL[:] = self.neighbours.labels_near(self.weights(columns))
-        return {"number": number_NxD, "neighbour": neighbour_NxL}, columns.present
+        """Every row, as if it were new."""
+        return self._encode(columns, rows, allocate, None)
 
-    def hide_own_labels(self, columns: RawTexts, labels: TrainingLabels, parts: dict[str, np.ndarray]) -> None:
+    def transform_training(
+        self, columns: RawTexts, labels: TrainingLabels, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """A training text's neighbours are others, of other groups where folds keep groups together."""
+        # No other row is among those that are searched, nor are others of its group: nothing changes for it.
+        own_N = own_group(np.arange(len(labels.label_N)), labels)
+        return self._encode(columns, len(own_N), allocate, own_N)
+
+    def _encode(
+        self, columns: RawTexts | None, rows: int, allocate: Allocate, own_N: Int[np.ndarray, " N"] | None
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        parts = {part: allocate((rows, size), np.float32) for part, size in _widths(self.sizes).items()}
+        if columns is None:
+            for array in parts.values():
+                array[:] = 0
+            return parts, np.zeros(rows, bool)
+        for part, long in (("text", True), ("short", False)):
+            vectors = [columns.weights(b.column, b.terms) @ b.component for b in self._blocks(long=long)]
+            parts[part][:] = np.concatenate(vectors, axis=1) if vectors else 0
+        statistic_NxS = np.concatenate([_statistics(columns.texts(c)) for c in range(len(columns.names))], axis=1)
+        parts["statistic"][:] = (statistic_NxS - self.mean) * self.scale
         if self.neighbours is not None:
-            own = self.weights(columns)[labels.rows]
-            parts["neighbour"][labels.rows] = self.neighbours.labels_near(own, own_group(labels.rows, labels))
+            parts["neighbour"][:] = self.neighbours.labels_near(self.weights(columns), own_N)
+        return parts, columns.present
+
+    def _blocks(self, *, long: bool) -> list[Block]:
+        return [b for b in self.blocks if (b.column < self.long) == long]
 
     def notes(self) -> list[str]:
         """What is read."""
         terms = sum(len(b.terms.term) for b in self.blocks)
+        numbers = sum(b.component.shape[1] for b in self.blocks)
         near = "" if self.neighbours is None else f", labels of the {self.neighbours.count} nearest training texts"
-        return [f"words: {terms} terms as {self.sizes['numbers']} numbers{near}."]
+        return [f"words: {terms} terms as {numbers} numbers{near}."]
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "WordsEncoder":
         """Inverse of `to_dict`."""
         blocks = tuple(Block(int(b["column"]), TermWeights(**b["terms"]), b["component"]) for b in d["blocks"])
-        return cls(blocks, d["mean"], d["scale"], None if d["neighbours"] is None else Neighbours(**d["neighbours"]))
+        near = None if d["neighbours"] is None else Neighbours(**d["neighbours"])
+        return cls(blocks, d["mean"], d["scale"], near, int(d["long"]))
 
 
 def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: int) -> list[Block]:

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from mmjax.models.dropout import GlobalDropout
+
 
 class Blocks(nn.Module):
     """Dense layers with SiLU, each over inputs of its own; v is all of them.
@@ -14,18 +16,22 @@ class Blocks(nn.Module):
     Attributes:
       units: of each block.
       dtype: compute dtype; parameters stay float32.
+      input_dropout: rate before each.
+      axis_name: device axis the batch is sharded over, or None.
     """
 
     units: tuple[int, ...]
     dtype: jnp.dtype
+    input_dropout: float = 0.0
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: tuple[Float[Array, "B D"], ...], *, train: bool) -> Float[Array, "B m"]:
         """Returns v; `x` has the inputs of each block, and one without any is left out."""
-        del train
         parts = []
         for i, (x_BxD, units) in enumerate(zip(x, self.units, strict=True)):
             if x_BxD.shape[-1]:
+                dropout = GlobalDropout(self.input_dropout, self.axis_name, name=f"dropout_{i}")
                 dense = nn.Dense(units, dtype=self.dtype, kernel_init=nn.initializers.lecun_normal(), name=f"block_{i}")
-                parts.append(nn.silu(dense(x_BxD)))
+                parts.append(nn.silu(dense(dropout(x_BxD, train=train))))
         return jnp.concatenate(parts, axis=-1)

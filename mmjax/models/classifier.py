@@ -1,6 +1,7 @@
 """Attention-based multi-modal classifier (paper, section 3.2, equations 8 to 11)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +68,7 @@ class MultiModalClassifier(nn.Module):
             # An absent modality says nothing: its representation is zero, biases included.
             v[name] = module.copy(name=f"tower_{name}")(x, train=train, **more) * present_BxM[:, i, None].astype(self.dtype)
         if self.fusion == "attention":
-            v_BxMxm, weight_BxM = SoftAttention(name="attention")(jnp.stack(list(v.values()), axis=1), present_BxM)
+            v_BxMxm, weight_BxM = SoftAttention(name="attention")(jnp.stack(self._of_one_width(v), axis=1), present_BxM)
             fused = [v_BxMxm.reshape(len(v_BxMxm), -1)]
         else:
             fused = list(v.values())
@@ -82,6 +83,12 @@ class MultiModalClassifier(nn.Module):
             return log_mean_probability(out["members"]), out
         logits = nn.Dense(self.outputs, dtype=self.dtype, kernel_init=dense_init, name="classify")(h)
         return logits.astype(jnp.float32) + self._scores(batch), out
+
+    def _of_one_width(self, v: dict[str, Array]) -> list[Array]:
+        """The towers' vectors for attention; where their widths differ, the narrower ones by a layer to the widest."""
+        width = max(part.shape[-1] for part in v.values())
+        layer = partial(nn.Dense, width, use_bias=False, dtype=self.dtype, kernel_init=dense_init)
+        return [p if p.shape[-1] == width else layer(name=f"widen_{name}")(p) for name, p in v.items()]
 
     def _scores(self, batch: dict[str, Any]) -> Float[Array, "B K"]:
         """What modalities say of the classes themselves, each at a scale that is learnt; it starts at 1 or where they say."""

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mmjax.models.dropout import GlobalDropout
-from mmjax.models.mlp import dense_init
+from mmjax.models.mlp import INITS
 
 
 class Members(nn.Module):
@@ -38,7 +38,7 @@ class Members(nn.Module):
         x_BxD = GlobalDropout(self.dropout, self.axis_name, name="dropout_in")(x_BxD, train=train)
         sign_kxD = self.param("sign", _signs, (k, x_BxD.shape[-1]))
         x_BxkxD = x_BxD[:, None] * sign_kxD.astype(self.dtype)[None]
-        h_Bxkxw = nn.Dense(w, use_bias=False, dtype=self.dtype, kernel_init=dense_init, name="shared")(x_BxkxD)
+        h_Bxkxw = nn.Dense(w, use_bias=False, dtype=self.dtype, kernel_init=INITS["lecun"], name="shared")(x_BxkxD)
         scale_kxw = self.param("scale", nn.initializers.ones, (k, w))
         bias_kxw = self.param("bias", nn.initializers.zeros, (k, w))
         h_Bxkxw = nn.silu(h_Bxkxw * scale_kxw.astype(self.dtype)[None] + bias_kxw.astype(self.dtype)[None])

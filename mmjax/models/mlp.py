@@ -9,6 +9,8 @@ from mmjax.ops.onehot import DotGeneral
 
 dense_init = nn.initializers.glorot_uniform()
 """Our reading: Keras' default for dense layers; the paper is silent."""
+INITS = {"glorot": dense_init, "lecun": nn.initializers.lecun_normal()}
+"""By name in `config.model.init`; lecun depends on a layer's inputs alone: with many it starts larger than glorot."""
 
 
 class MLP(nn.Module):
@@ -20,6 +22,8 @@ class MLP(nn.Module):
       dtype: compute dtype; parameters stay float32.
       axis_name: device axis the batch is sharded over, or None.
       activation: name of a function of `flax.linen`.
+      input_dropout: rate before the first layer.
+      kernel_init: one of INITS.
     """
 
     sizes: tuple[int, ...]
@@ -27,6 +31,8 @@ class MLP(nn.Module):
     dtype: jnp.dtype
     axis_name: str | None = None
     activation: str = "relu"
+    input_dropout: float = 0.0
+    kernel_init: str = "glorot"
 
     @nn.compact
     def __call__(self, x_BxD: Float[Array, "B D"], *, train: bool, product: DotGeneral | None = None) -> Float[Array, "B m"]:
@@ -35,13 +41,16 @@ class MLP(nn.Module):
         Args:
           x_BxD: the vector.
           train: whether to drop values.
-          product: of the first layer, where the caller knows a faster one for its vector than `lax.dot_general`.
+          product: of the first layer, where the caller knows a faster one for its vector than `lax.dot_general`; of no use
+            for a vector some of whose numbers are dropped.
         """
+        x_BxD = GlobalDropout(self.input_dropout, self.axis_name, name="dropout_in")(x_BxD, train=train)
+        product = None if train and self.input_dropout else product
         for i, size in enumerate(self.sizes):
             dense = nn.Dense(
                 size,
                 dtype=self.dtype,
-                kernel_init=dense_init,
+                kernel_init=INITS[self.kernel_init],
                 dot_general=product if i == 0 else None,
                 name=f"dense_{i}",
             )

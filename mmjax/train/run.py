@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from mmjax.modalities.base import InputSpec
 from mmjax.modalities.shapes import blank_rows, shared_arrays, tree_bytes
 from mmjax.tasks.base import Task, make_task, phases, task_class
 from mmjax.train.execution.compile import AheadOfTime
+from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Plans
 from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
@@ -194,20 +197,20 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     dataset, settings = run.dataset, run.settings
     last = phases(settings)[-1]
     label_N = task_class(last).labels(dataset)
-    encoders, splits = [], []
-    for number in range(settings.cv.folds):
-        rows = np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number))
+    training = [np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number)) for number in range(settings.cv.folds)]
+    splits = []
+    for number, rows in enumerate(training):
         test = np.flatnonzero(run.fold_N == number)
         if number in numbers and (not len(test) or len(rows) < 2):
             raise DataError(
                 f"{dataset.table.path}: fold {number} has {len(test)} rows to hold out and {len(rows)} to train on; "
                 "use fewer folds."
             )
-        # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
-        encoders.append(FoldEncoders.fit(dataset, rows, run.group_column))
         group_N = dataset.table.group_N if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
+    # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
+    encoders = _by_fold(lambda rows: FoldEncoders.fit(dataset, rows, run.group_column), training)
     for modality in dataset.modalities:
         modality.check_settings(settings)
     run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
@@ -230,10 +233,20 @@ def encode_folds(run: Run) -> None:
         folder = cache_dir(run.settings.data) / "tables"
         run.allocate = in_files(folder)
         run.log(f"encoded rows: {needed / 1e9:.1f} GB, too much for this machine's memory; they go to files in {folder}.")
-    for fold in run.folds:
+
+    def encode(fold: FoldData) -> dict[str, np.ndarray]:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
         known = training_labels(run.dataset, np.sort(np.concatenate([fold.train_rows, fold.valid_rows])), run.group_column)
-        fold.arrays = fold.encoders.encode(run.dataset, run.allocate, known)
+        return fold.encoders.encode(run.dataset, run.allocate, known)
+
+    for fold, arrays in zip(run.folds, _by_fold(encode, run.folds), strict=True):
+        fold.arrays = arrays
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
             run.log(f"fold {fold.number}: {note}")
+
+
+def _by_fold(work: Callable[[Any], Any], folds: Sequence[Any]) -> list[Any]:
+    """`work` of each fold, as many at once as there are cores: most of it is in libraries that let other threads run."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(work, folds))

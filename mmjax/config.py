@@ -44,6 +44,7 @@ class CvSettings:
     group: str = ""  # column whose values never straddle two folds; "schema": the schema's group column
     seed: int = not_negative(0)  # our reading: stratified, shuffled with this seed
     only: tuple[int, ...] = ()  # train these folds alone
+    repeats: int = positive(1)  # times that all is done, each with seeds one higher; the further ones in WORKDIR/repeat_<n>
     valid_fraction: float = 0.1  # our reading: inner split of the training rows for early stopping
 
 
@@ -55,6 +56,8 @@ class AutoencoderSettings:
     mode: str = choice("frozen", "finetune", "joint")  # our reading: frozen is the default
     hidden: int = positive(512)  # paper
     code: int = positive(64)  # paper: k
+    code_activation: str = choice("relu", "linear", "leaky_relu", "elu", "silu")  # of h_i; paper: relu, which lets units die
+    bottleneck_activation: str = choice("relu", "linear", "leaky_relu", "elu", "silu")  # a decoder's first layer; paper: relu
     weights: dict[str, float] = field(default_factory=dict)  # paper: alpha = beta = gamma; missing key: 1
     code_norm: str = choice("none", "rms")  # paper: none; our reading in rows #7 and #8: rms, h_mm over its root mean square
     joint_weight: float = 1.0  # our reading: lambda of cross-entropy + lambda * reconstruction
@@ -76,7 +79,8 @@ class ModelSettings:
 
     modalities: tuple[str, ...] = ()  # kinds, or names of several columns of one kind; () in code alone: what the table has
     lacking: str = choice("refuse", "leave_out")  # of these, what the table has not
-    fusion: str = choice("attention", "concatenate", "none")  # none: one modality
+    fusion: str = choice("attention", "concatenate", "gated", "none")  # gated: models/attention.py; none: one modality
+    attention: str = choice("tanh", "scaled")  # its scores; paper: tanh; scaled: without a bound
     width: int = positive(128)  # paper: m
     activation: str = choice("relu", "silu")  # of dense towers; paper: relu
     init: str = choice("glorot", "lecun")  # of dense towers; our reading: Keras' glorot

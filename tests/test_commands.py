@@ -306,7 +306,7 @@ def test_evaluate_scores_a_labelled_table(trained: "Trained", tmp_path: Path, ca
 
 def test_evaluate_an_autoencoder(trained_autoencoder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", f"--workdir={trained_autoencoder}", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["mean"].keys() == {"mse_image"}
+    assert json.loads(capsys.readouterr().out)["mean"].keys() == {"mse_image", "dead_units"}
 
 
 def test_schema_proposes_roles_and_writes_toml(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):

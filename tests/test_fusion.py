@@ -11,6 +11,7 @@ from flax import linen as nn
 from mmjax.config import Settings
 from mmjax.modalities.base import InputSpec
 from mmjax.models.attention import SoftAttention
+from mmjax.models.mlp import MLP
 from mmjax.tasks.classification import Classification
 from mmjax.tasks.reconstruction import Reconstruction, squared_errors
 
@@ -83,7 +84,7 @@ def test_attention_against_numpy():
     np.testing.assert_allclose(np.asarray(weight).sum(1), present.any(1), atol=1e-6)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "concatenate"])
+@pytest.mark.parametrize("fusion", ["attention", "concatenate", "gated"])
 @pytest.mark.parametrize("auto", [{}, {"kind": "mmae", "mode": "finetune"}, {"kind": "independent", "mode": "joint"}])
 def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, auto: dict):
     """Garbage in an absent modality leaves the logits alone; a permutation of rows permutes them."""
@@ -107,6 +108,30 @@ def test_absent_modalities_change_nothing_and_rows_are_independent(fusion: str, 
     np.testing.assert_allclose(np.asarray(permuted), np.asarray(logits)[order], atol=1e-5)
 
 
+def test_unbounded_attention_can_leave_a_modality_out():
+    """Scores over sqrt(m), without tanh: weights further apart than e²; an absent modality's huge score counts nowhere."""
+    v = np.zeros((2, 3, 4), np.float32)
+    v[:, 0], v[1, 2] = 20.0, 1e4
+    present = np.array([[True, True, True], [True, True, False]])
+    mu = {"params": {"mu": jnp.ones(4)}}
+    _, weight = SoftAttention("scaled").apply(mu, jnp.asarray(v), jnp.asarray(present))
+    np.testing.assert_allclose(np.asarray(weight), [[1, 0, 0], [1, 0, 0]], atol=1e-6)
+    _, bounded = SoftAttention().apply(mu, jnp.asarray(v), jnp.asarray(present))
+    assert np.asarray(bounded)[0, 1] > 0.1
+
+
+def test_towers_of_other_widths_are_widened_for_attention():
+    """The recommended model's towers differ in width; breaks where they are stacked as they are."""
+    settings, spec = setup(("tabular", "vectors"))
+    towers = {n: m.tower(s, settings.model, dtype=jnp.float32, axis_name=None) for n, m, s in spec.each()}
+    narrow = towers["vectors"]._replace(module=MLP((3,), 0.0, jnp.dtype("float32"), parent=None))
+    module = build_classifier(settings, spec).clone(towers=towers | {"vectors": narrow})
+    batch = make_batch(4, ("tabular", "vectors"))
+    (logits, out), variables = module.init_with_output(jax.random.key(0), batch, train=False)
+    assert logits.shape == (4, 3)
+    assert variables["params"]["widen_vectors"]["kernel"].shape == (3, out["v"]["tabular"].shape[1])
+
+
 @pytest.mark.parametrize(
     "modalities", [("tabular",), ("text",), ("image",), ("vectors",), ("tabular", "text"), ("text", "image")]
 )
@@ -117,6 +142,25 @@ def test_any_subset_of_modalities(modalities: tuple[str, ...]):
     assert logits.shape == (3, 3)
     assert out["attention"].shape == (3, len(modalities))
     assert out["h_mm"].shape == (3, 3 * len(modalities))
+
+
+def test_a_linear_code_has_no_dead_units():
+    """A ReLU's code is never negative, and units that are 0 for every row are counted; a linear code has none."""
+    found = {}
+    for activation in ("relu", "linear"):
+        settings, spec = setup(("tabular",), "none", kind="mmae", code_activation=activation, bottleneck_activation="elu")
+        module, batch = build_autoencoder(settings, spec), make_batch(6, ("tabular",))
+        variables = module.init(jax.random.key(0), batch)
+        kernel = variables["params"]["encode_tabular_1"]
+        kernel["bias"] = kernel["bias"].at[0].set(-100.0)
+        task = Reconstruction(settings, spec, None)
+        task.module = module
+        out = {k: np.asarray(v) for k, v in task.outputs(variables["params"], {}, batch).items()}
+        found[activation] = out["h_mm"].min(), task.metrics(np.zeros(6), out)["dead_units"]
+    assert found["relu"][0] == 0
+    assert found["relu"][1] >= 1 / 3
+    assert found["linear"][0] < -50
+    assert found["linear"][1] == 0
 
 
 @pytest.mark.parametrize("kind", ["mmae", "independent"])

@@ -86,7 +86,7 @@ def test_it_is_reconstructed_and_its_code_feeds_a_classifier(folder: Path, tmp_p
     auto = {"kind": "mmae", "hidden": 16, "code": 4}
     model = {**settings(folder).to_dict()["model"], "autoencoder": auto}
     alone = cross_validate(settings(folder, '"ecg"', model=model, task="autoencoder"), tmp_path / "auto", lambda line: None)
-    assert set(alone["mean"]) == {"mse_tabular", "mse_series"}  # one column: named by its kind
+    assert set(alone["mean"]) == {"mse_tabular", "mse_series", "dead_units"}  # one column: named by its kind
     assert 0 < alone["mean"]["mse_series"] < 2
     both = cross_validate(settings(folder, model=model, cv={"folds": 2, "only": (0,)}), tmp_path / "both", lambda line: None)
     assert both["autoencoder"] == "mmae"

@@ -144,3 +144,18 @@ def test_rows_are_run_once_and_share_their_folds(
     assert "#2 - #1" in capsys.readouterr().out
     # Finished rows do not mix with another config.
     assert main([*line, "--rows=1", "--config.optim.learning_rate=0.01"]) == 2
+
+
+def test_baselines_are_of_the_datas_own_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The largest class scores its share; logistic regression and boosting find what the synthetic rows hold.
+
+    Breaks when a baseline is scored on rows it was fitted on, on other folds, or left out.
+    """
+    small = ["--config.data.synthetic_rows=240", "--config.cv.folds=2"]
+    assert main(["reproduce", "baselines", "--workdir", str(tmp_path), *small]) == 0
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    assert list(found) == ["majority", "logistic", "boosting", "boosting_entity"]
+    assert all(len(values["by_fold"]) == 2 for values in found.values())
+    accuracy = {name: values["mean"]["accuracy"] for name, values in found.items()}
+    assert accuracy["majority"] < 0.45 < min(accuracy["logistic"], accuracy["boosting"]) < 0.999
+    assert "logistic regression" in capsys.readouterr().out

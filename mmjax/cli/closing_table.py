@@ -21,6 +21,10 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         table.add_row(fold, *(metrics.show(name, done["metrics"][name]) for name in names))
     table.add_section()
     table.add_row("mean ± std", *(metrics.show(name, summary["mean"][name], summary["std"][name]) for name in names))
+    if "repeats" in summary:
+        repeats = summary["repeats"]
+        shown = (metrics.show(name, repeats["mean"][name], repeats["std"][name]) for name in names)
+        table.add_row(f"{len(repeats['means'])} seeds", *shown)
     for key, title in (("most_frequent_class", "largest class"), ("ceiling", "best possible")):
         if key in summary:
             table.add_row(title, metrics.show("accuracy", summary[key]), *([""] * (len(names) - 1)))

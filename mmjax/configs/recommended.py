@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> Any:
     config.model.vectors.update(hidden=(), dropout=0.0)
     config.data.update(bins=24, numbers="piecewise", exact_values=30, vector_root=True, vector_clip=4.0, vector_least=0.005)
     config.optim.update(name="adamw", learning_rate=0.002, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
-    config.optim.update(schedule="cosine", warmup_fraction=0.05, average=0.995)
+    config.optim.update(schedule="cosine", warmup_fraction=0.05, average=0.99)
     config.train.update(batch_size=256, batch_share=0.125, max_epochs=16, min_steps=400, patience=1000)
     config.train.update(monitor="loss", refit=False)
     config.cv.valid_fraction = 0.1

@@ -10,9 +10,9 @@ from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.term_weights import Sparse
 
 _BLOCK, _MOST = 1024, 50_000
-_COMMON_SHARE, _COMMON_ROWS = 0.05, 200
+_COMMON_SHARE, _COMMON_ROWS = 0.01, 200
 """A term in more training rows than this share, and than so many, finds no neighbours: nearly every row would share a term with
-every other, and two thirds to nine tenths of the time would go to pairs that are far apart."""
+every other, and nine tenths of the time would go to pairs that are far apart."""
 _POWER, _PRIOR = 3, 0.1
 """A neighbour counts its cosine to the power of 3, so that a near copy outweighs many that share a topic; the overall label
 frequencies count as a neighbour of weight 0.1."""

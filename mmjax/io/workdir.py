@@ -35,6 +35,7 @@ FREE = (
     "train.checkpoint_seconds",
     "train.keep_checkpoints",
     "train.profile",
+    "cv.repeats",
 )
 """Keys that may differ between sessions of one run: they say where files lie or what else is written, not what is computed."""
 

@@ -213,7 +213,7 @@ class Modality(ABC):
 
     @classmethod
     def initial_values(cls, encoder: Any, settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
-        """Start values that are not drawn: "tower/<parameter>", "scores/scale" or "target/<parameter>" -> its first rows."""
+        """Start values that are not drawn: "tower/<parameter>" or "target/<parameter>" -> its first rows."""
         del encoder, settings, report
         return {}
 

@@ -38,6 +38,7 @@ class Linear(Modality):
         """Joins `config.data`."""
 
         linear_terms: int = positive(100_000)  # most terms of a column, of words and of pieces each
+        linear_rows: int = positive(6000)  # a larger table has no linear path: the network finds there what it says
         linear_characters: float = positive(3e6)  # pieces of words are read of columns with fewer characters than this
 
     @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Linear(Modality):
         """`config.model.linear`: a dense layer beside the path itself."""
 
         width: int = positive(16)
-        start_rows: int = positive(5000)  # with more training rows the network starts without the path and learns its scale
 
     @classmethod
     def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
@@ -87,6 +87,8 @@ class Linear(Modality):
 
     def fit_labels(self, columns: "LinearColumns", labels: TrainingLabels) -> "LinearEncoder":
         """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
+        if len(labels.label_N) > self.data.linear_rows:
+            return LinearEncoder((), TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS), None)
         options = {"terms": self.data.linear_terms, "characters": self.data.linear_characters}
         return LinearEncoder.fit(columns, labels, **options)
 
@@ -103,15 +105,9 @@ class Linear(Modality):
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """A dense layer over the scores, which also go straight to the classifier's."""
-        del sizes
         module = Blocks((model.linear.width,), dtype, model.input_dropout, axis_name, parent=None)
-        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), lambda inputs: inputs["score"])
-
-    @classmethod
-    def initial_values(cls, encoder: "LinearEncoder", settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
-        """The scale of the path: a small table's network starts as the linear model."""
-        del report
-        return {"scores/scale": np.full(1, encoder.rows <= settings.model.linear.start_rows, np.float32)}
+        scores = (lambda inputs: inputs["score"]) if sizes["classes"] else None
+        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), scores)
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
@@ -167,14 +163,12 @@ class LinearEncoder(Encoder):
     Attributes:
       terms: kept terms, with the text column they are of.
       table: one-hot categories and bins.
-      logistic: coefficients; None where there were no labels.
-      rows: training rows.
+      logistic: coefficients; None where there were no labels, or too many rows.
     """
 
     terms: tuple[tuple[int, TermWeights], ...]
     table: TabularEncoder
     logistic: LogisticFit | None
-    rows: int
 
     @classmethod
     def fit(cls, columns: LinearColumns, labels: TrainingLabels, *, terms: int, characters: float) -> "LinearEncoder":
@@ -188,7 +182,7 @@ class LinearEncoder(Encoder):
             for analyzer in ("word", "char") if short else ("word",):
                 kept.append((c, TermWeights.fit(analyzer, raw.counts(c, analyzer)[labels.rows], most=terms)))
         table = TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS)
-        encoder = cls(tuple(kept), table, None, len(labels.rows))
+        encoder = cls(tuple(kept), table, None)
         if labels.classes < 2:
             return encoder
         matrix = encoder.matrix(columns)
@@ -231,16 +225,19 @@ class LinearEncoder(Encoder):
 
     def notes(self) -> list[str]:
         """What is read."""
+        if self.logistic is None:
+            return ["linear: left out, the table is large or has no labels."]
         terms = sum(len(t.term) for _, t in self.terms)
-        held = "" if self.logistic is None else f"; C = {self.logistic.strength:g}"
-        return [f"linear: {terms} terms of {len({c for c, _ in self.terms})} text columns, {self.table.onehot} one-hot{held}."]
+        columns = len({c for c, _ in self.terms})
+        held = f"C = {self.logistic.strength:g}"
+        return [f"linear: {terms} terms of {columns} text columns, {self.table.onehot} one-hot; {held}."]
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "LinearEncoder":
         """Inverse of `to_dict`."""
         terms = tuple((int(c), TermWeights(**t)) for c, t in d["terms"])
         logistic = None if d["logistic"] is None else LogisticFit(**d["logistic"])
-        return cls(terms, TabularEncoder.from_dict(d["table"]), logistic, int(d["rows"]))
+        return cls(terms, TabularEncoder.from_dict(d["table"]), logistic)
 
 
 def _onehot(id_NxC: Int[np.ndarray, "N C"], columns: int) -> Sparse:

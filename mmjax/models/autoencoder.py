@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 from mmjax.models.inputs import inputs_of, presence
 from mmjax.models.mlp import dense_init
 
+ACTIVATIONS = {"linear": lambda x: x, "relu": nn.relu, "leaky_relu": nn.leaky_relu, "elu": nn.elu, "silu": nn.silu}
+"""By name in `config.model.autoencoder`."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -43,6 +46,8 @@ class MultiModalAutoencoder(nn.Module):
       train_table: a target's parameters train through the encoder; the target is a constant either way: one that may move
         collapses.
       dtype: compute dtype; parameters stay float32.
+      code_activation: of h_i, a name of ACTIVATIONS; a ReLU's unit that is 0 for every row learns no more.
+      bottleneck_activation: of a decoder's first layer, as wide as one h_i.
     """
 
     targets: dict[str, Target]
@@ -51,6 +56,8 @@ class MultiModalAutoencoder(nn.Module):
     code: int
     train_table: bool
     dtype: jnp.dtype
+    code_activation: str = "relu"
+    bottleneck_activation: str = "relu"
 
     def setup(self) -> None:
         """Names every layer, so that a trained autoencoder can be copied into a classifier."""
@@ -82,7 +89,7 @@ class MultiModalAutoencoder(nn.Module):
         codes = []
         for name, x_BxD in inputs.items():
             first, second = self.encoders[name]
-            h_Bxk = nn.relu(second(nn.relu(first(x_BxD))))
+            h_Bxk = ACTIVATIONS[self.code_activation](second(nn.relu(first(x_BxD))))
             codes.append(h_Bxk * presence(batch, tuple(self.targets), name).astype(h_Bxk.dtype))
         return codes
 
@@ -105,7 +112,8 @@ class MultiModalAutoencoder(nn.Module):
         for i, (name, x_BxD) in enumerate(inputs.items()):
             first, second, last = self.decoders[name]
             code = h_mm_BxMk if self.shared else codes[i]
-            out["prediction"][name] = last(nn.relu(second(nn.relu(first(code))))).astype(jnp.float32)
+            bottleneck_Bxk = ACTIVATIONS[self.bottleneck_activation](first(code))
+            out["prediction"][name] = last(nn.relu(second(bottleneck_Bxk))).astype(jnp.float32)
             out["target"][name] = jax.lax.stop_gradient(x_BxD).astype(jnp.float32)
             present_Bx1 = presence(batch, tuple(self.targets), name)
             out["target_weight"][name] = self.targets[name].weight(inputs_of(batch, name), present_Bx1)

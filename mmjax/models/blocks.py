@@ -34,4 +34,4 @@ class Blocks(nn.Module):
                 dropout = GlobalDropout(self.input_dropout, self.axis_name, name=f"dropout_{i}")
                 dense = nn.Dense(units, dtype=self.dtype, kernel_init=nn.initializers.lecun_normal(), name=f"block_{i}")
                 parts.append(nn.silu(dense(dropout(x_BxD, train=train))))
-        return jnp.concatenate(parts, axis=-1)
+        return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((len(x[0]), 0), self.dtype)

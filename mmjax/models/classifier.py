@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mmjax.models.attention import SoftAttention, masked_softmax
+from mmjax.models.attention import GatedFusion, SoftAttention, masked_softmax
 from mmjax.models.autoencoder import MultiModalAutoencoder
 from mmjax.models.inputs import inputs_of
 from mmjax.models.members import Members, log_mean_probability
@@ -35,12 +35,13 @@ class MultiModalClassifier(nn.Module):
 
     Attributes:
       outputs: K.
-      fusion: none (one modality) | concatenate (#4, #5) | attention (#6 to #8).
+      fusion: none (one modality) | concatenate (#4, #5) | attention (#6 to #8) | gated.
       towers: by modality, in canonical order.
       codes: none | batch (h_mm comes with the batch) | encoder (h_mm of `coder`) | joint (and its reconstruction).
       coder: unbound autoencoder for codes encoder and joint; its parameters lie under `autoencoder`.
       code_norm: none | rms: how h_mm stands beside the towers, see `unit_rms`.
       head: unbound; None: one linear layer.
+      attention: scores of `SoftAttention`.
       dtype: compute dtype; logits are float32.
     """
 
@@ -52,6 +53,7 @@ class MultiModalClassifier(nn.Module):
     code_norm: str
     dtype: jnp.dtype
     head: Members | None = None
+    attention: str = "tanh"
 
     @nn.compact
     def __call__(self, batch: dict[str, Any], *, train: bool) -> tuple[Float[Array, "B K"], dict]:
@@ -67,8 +69,9 @@ class MultiModalClassifier(nn.Module):
             x, more = read(inputs_of(batch, name), self.dtype)
             # An absent modality says nothing: its representation is zero, biases included.
             v[name] = module.copy(name=f"tower_{name}")(x, train=train, **more) * present_BxM[:, i, None].astype(self.dtype)
-        if self.fusion == "attention":
-            v_BxMxm, weight_BxM = SoftAttention(name="attention")(jnp.stack(self._of_one_width(v), axis=1), present_BxM)
+        if self.fusion in ("attention", "gated"):
+            fuse = SoftAttention(self.attention, name="attention") if self.fusion == "attention" else GatedFusion(name="gated")
+            v_BxMxm, weight_BxM = fuse(jnp.stack(self._of_one_width(v), axis=1), present_BxM)
             fused = [v_BxMxm.reshape(len(v_BxMxm), -1)]
         else:
             fused = list(v.values())
@@ -91,7 +94,7 @@ class MultiModalClassifier(nn.Module):
         return [p if p.shape[-1] == width else layer(name=f"widen_{name}")(p) for name, p in v.items()]
 
     def _scores(self, batch: dict[str, Any]) -> Float[Array, "B K"]:
-        """What modalities say of the classes themselves, each at a scale that is learnt; it starts at 1 or where they say."""
+        """What modalities say of the classes themselves, each at a scale that is learnt and starts at 1."""
         total = jnp.zeros((len(batch["present"]), self.outputs), jnp.float32)
         for i, (name, tower) in enumerate(self.towers.items()):
             if tower.scores is not None:

@@ -59,6 +59,7 @@ class Classification(Task):
             code_norm=auto.code_norm,
             dtype=dtype,
             head=members if head.members else None,
+            attention=model.attention,
         )
 
     @property

@@ -39,6 +39,8 @@ class Reconstruction(Task):
             code=auto.code,
             train_table=auto.train_table,
             dtype=jnp.dtype(settings.train.dtype),
+            code_activation=auto.code_activation,
+            bottleneck_activation=auto.bottleneck_activation,
         )
 
     @property
@@ -80,10 +82,11 @@ class Reconstruction(Task):
         return -jnp.asarray(sum(weights.get(m, 1.0) * mean_of(sums, m) for m in self.spec.modalities))
 
     def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """mse_<modality> over the values that count."""
+        """mse_<modality> over the values that count; dead_units: share of h_mm's that are the same in every row."""
         del label_N
         sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in self.spec.modalities}
-        return {f"mse_{n}": float(error / count) for n, (error, count) in sums.items()}
+        errors = {f"mse_{n}": float(error / count) for n, (error, count) in sums.items()}
+        return errors | {"dead_units": float(np.mean(np.ptp(out["h_mm"], axis=0) == 0))}
 
     def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """mse_<modality> of each row."""

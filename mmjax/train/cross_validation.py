@@ -5,6 +5,7 @@ Everything is done only where the workdir does not hold it yet, so the same comm
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ from mmjax.train.run import Log, Run, encode_folds, fit_folds, open_run, record
 
 
 def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) -> dict[str, Any]:
-    """Cross-validates a config in a workdir and returns its summary (also written to summary.json).
+    """Cross-validates a config in a workdir, as often as `config.cv.repeats` says, and returns the first one's summary.
+
+    It is also written to summary.json. With repeats it has `repeats`: the mean of each metric by repeat, and these means' own
+    `mean` and `std`: one seed is an anecdote.
 
     Args:
       settings: the run's settings.
@@ -41,7 +45,20 @@ def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) ->
     Raises:
       MmjaxError: bad data, config, workdir or checkpoint; see mmjax/errors.py.
     """
-    folder = Workdir(workdir)
+    summary = _cross_validate(settings, Workdir(workdir), log)
+    means = [summary["mean"]]
+    for repeat in range(1, settings.cv.repeats):
+        cv = replace(settings.cv, seed=settings.cv.seed + repeat, repeats=1)
+        other = replace(settings, cv=cv, train=replace(settings.train, seed=settings.train.seed + repeat))
+        means.append(_cross_validate(other, Workdir(Path(workdir) / f"repeat_{repeat}"), log)["mean"])
+    if len(means) > 1:
+        summary["repeats"] = {"means": means, **summarise(means)}
+        if processes.is_primary():
+            write_json(Path(workdir) / SUMMARY, summary)
+    return summary
+
+
+def _cross_validate(settings: Settings, folder: Workdir, log: Log) -> dict[str, Any]:
     if settings.model.lacking == "leave_out":
         settings = leave_out_lacking(settings, find_files(settings.data).schema, log)
     with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:

@@ -174,8 +174,6 @@ def _start_values(task: Task, fold: FoldData) -> Iterator[tuple[tuple[str, ...],
             part, _, parameter = key.partition("/")
             if part == "tower":
                 yield (f"tower_{name}", parameter), value
-            elif part == "scores":
-                yield (f"{parameter}_{name}",), value
             else:  # of an autoencoder, alone or inside a classifier
                 yield (f"{name}_{parameter}",), value
                 yield (*PRETRAINED, f"{name}_{parameter}"), value

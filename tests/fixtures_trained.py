@@ -59,9 +59,3 @@ def trained_autoencoder(session_folder: Path, tmp_path_factory: pytest.TempPathF
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """Copies a workdir, so that a test may spoil it."""
     return lambda workdir: Path(shutil.copytree(workdir, tmp_path / "copy"))
-
-
-@pytest.fixture
-def not_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Commands turn jax's cache on for the process, in the user's own folder: not from a test."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))

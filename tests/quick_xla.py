@@ -29,5 +29,6 @@ def share_programs(folder: Path) -> None:
             _replace(part, entry)
 
     lru_cache.LRUCache.put = put
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # or a command would turn to the user's own
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from tests import forked as forking
 
@@ -52,28 +54,6 @@ def environment(compiled: Path) -> dict[str, str]:
     }
 
 
-def start(script: list[str], workdir: Path, options: list[str], compiled: Path) -> subprocess.Popen:
-    """A training process in a group of its own."""
-    command = [sys.executable, *script, f"--workdir={workdir}", *options]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(compiled),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(script: list[str], workdir: Path, options: list[str], compiled: Path) -> str:
-    """Runs to the end; the output."""
-    process = start(script, workdir, options, compiled)
-    out, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, out
-    return out
-
-
 def digest(workdir: Path) -> dict[str, str]:
     """What must be equal: predictions, summary, folds, every fold's encoders, modules and numbers, metrics without time."""
     names = [workdir / n for n in ("predictions.csv", "summary.json", "folds.csv", "data_report.json")]
@@ -106,11 +86,11 @@ def leaves(workdir: Path) -> dict[str, bytes]:
     return named
 
 
-def forked(options: list[str], workdir: Path, compiled: Path, limit: int = 0) -> int:
-    """Runs to the end, or to its `limit`-th durable call; the exit code, -9 where it was killed."""
-    process = forking.start([f"--workdir={workdir}", *options], compiled, _output(workdir), limit)
+def forked(options: list[str], workdir: Path, compiled: Path, place: int | str = 0, command: Sequence[str] = ()) -> int:
+    """Runs to the end, or to a `place` of its durable calls (see kill_at.py); the exit code, -9 where it was killed."""
+    process = forking.start([*command, f"--workdir={workdir}", *options], compiled, output(workdir), place)
     process.join(600)
-    assert process.exitcode in ((0, -signal.SIGKILL) if limit else (0,)), _output(workdir).read_text()
+    assert process.exitcode in ((0, -signal.SIGKILL) if place else (0,)), output(workdir).read_text()
     return process.exitcode
 
 
@@ -130,7 +110,7 @@ def kill_at_random(
     Returns:
       How often it was killed, by what it was doing.
     """
-    killed, out = Counter(), _output(workdir)
+    killed, out = Counter(), output(workdir)
     while killed.total() < kills:
         process = forking.start([f"--workdir={workdir}", *options], compiled, out)
         if rng.random() < 0.5:
@@ -149,7 +129,8 @@ def kill_at_random(
     return killed
 
 
-def _output(workdir: Path) -> Path:
+def output(workdir: Path) -> Path:
+    """What the run in that folder printed last."""
     workdir.parent.mkdir(parents=True, exist_ok=True)
     return workdir.with_name(f"{workdir.name}.out")
 
@@ -185,8 +166,10 @@ def record(test: str, **counts: object) -> None:
 
 
 def terminate_after(workdir: Path, options: list[str], compiled: Path, wait_for: str, number: int) -> tuple[int, float, str]:
-    """Sends a signal once a line holds `wait_for`; exit code, seconds until it ended, output."""
-    process = start(["-u", "train.py"], workdir, options, compiled)
+    """Sends a signal to `train.py` once a line holds `wait_for`; exit code, seconds until it ended, output."""
+    command = [sys.executable, "-u", "train.py", f"--workdir={workdir}", *options]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(compiled), start_new_session=True, **pipes)
     seen = []
     assert process.stdout is not None
     for line in process.stdout:

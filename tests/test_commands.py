@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # pytest imports the plugin itself
 REPOSITORY = Path(__file__).parents[1]
 
 pytest_plugins = ("tests.fixtures_trained",)
-pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from mmjax.errors import Interrupted
 from mmjax.train.cross_validation import cross_validate
 from mmjax.train.execution.compile import PREDICT, STEPS, AheadOfTime, leave
+from tests import quick_xla
 from tests.shrunken import shrunken
 
 
@@ -115,3 +116,19 @@ def test_one_thread_traces_while_the_other_compiles():
     release.set()
     ahead.wait("later")
     assert order == [(name, "mmjax-compile") for name in ("first", "second")]
+
+
+def test_the_tests_programs_are_named_when_they_are_whole(monkeypatch: pytest.MonkeyPatch):
+    """Breaks where jax writes its cache in another way: a worker would read half of what another one writes."""
+    named: list[Path] = []
+
+    def replace(part: Path, entry: Path) -> None:
+        named.append(entry)
+        part.rename(entry)
+
+    monkeypatch.setattr(quick_xla, "_replace", replace)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # commands in earlier tests raise it
+    unseen = float(time.time_ns())
+    jax.jit(lambda x: x + unseen).lower(1.0).compile()
+    assert [entry.exists() for entry in named] == [True]
+    assert {entry.parent.name for entry in named} == {"compiled"}

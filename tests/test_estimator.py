@@ -22,7 +22,6 @@ from mmjax.cli.main import main
 from mmjax.errors import ConfigError, DataError, MmjaxError, SchemaError, WorkdirError
 from mmjax.schema import Schema
 
-pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 pytest_plugins = ("tests.fixtures_trained",)
 
 SMALL = {"model.width": 8, "model.tabular.hidden": (8,), "train.devices": 1}

@@ -51,7 +51,6 @@ def test_photos_that_do_not_fit(tmp_path: Path):
         assert open_image_store(names, tmp_path / "photos", 8, disk / "cache", DataReport()).present.all()
 
 
-@pytest.mark.usefixtures("not_the_users_cache")
 def test_predictions_that_do_not_fit(trained: "Trained", tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with small_disk(tmp_path / "disk", "16k") as disk:
         out = disk / "out.csv"

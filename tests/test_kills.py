@@ -30,7 +30,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> tuple[dic
     """An uninterrupted run: what it left, and how many durable calls it made."""
     folder = tmp_path_factory.mktemp("whole")
     options = [*CONFIG, *killing.TINY, f"--config.data.cache={folder / 'cache'}"]
-    out = killing.finish(["tests/kill_at.py", "0"], folder / "run", options, compiled)
+    killing.forked(options, folder / "run", compiled)
+    out = killing.output(folder / "run").read_text()
     found = re.search(r"durable calls: (\d+)", out)
     assert found, out
     return killing.digest(folder / "run"), int(found[1])
@@ -41,7 +42,8 @@ def whole_vmap(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> dict
     """An uninterrupted run of both folds in one batched program."""
     folder = tmp_path_factory.mktemp("whole_vmap")
     options = [*CONFIG, *killing.VMAP, f"--config.data.cache={folder / 'cache'}"]
-    assert "2 folds in one batched program" in killing.finish(["train.py"], folder / "run", options, compiled)
+    killing.forked(options, folder / "run", compiled)
+    assert "2 folds in one batched program" in killing.output(folder / "run").read_text()
     return killing.digest(folder / "run")
 
 
@@ -49,10 +51,9 @@ def killed_at(calls: Sequence[int | str], folder: Path, compiled: Path, size: Se
     """Kills one run at each of the given durable calls (see kill_at.py) in turn, then lets it end."""
     options = [*CONFIG, *size, f"--config.data.cache={folder / 'cache'}"]
     for call in calls:
-        process = killing.start(["tests/kill_at.py", str(call)], folder / "run", options, compiled)
-        out, _ = process.communicate(timeout=300)
-        assert process.returncode == -signal.SIGKILL or (isinstance(call, int) and not process.returncode), out
-    killing.finish(["train.py"], folder / "run", options, compiled)
+        code = killing.forked(options, folder / "run", compiled, call)
+        assert code == -signal.SIGKILL or isinstance(call, int), killing.output(folder / "run").read_text()
+    killing.forked(options, folder / "run", compiled)
     return killing.digest(folder / "run")
 
 
@@ -81,13 +82,13 @@ def test_sigterm_saves_and_says_where(compiled: Path, tmp_path: Path):
     options = [*CONFIG, *killing.TINY, f"--config.data.cache={tmp_path / 'cache'}"]
     options += ["--config.train.autoencoder_max_epochs=100", "--config.train.autoencoder_patience=100"]
     options += ["--config.train.checkpoint_seconds=60"]
-    killing.finish(["train.py"], tmp_path / "whole", options, compiled)
+    killing.forked(options, tmp_path / "whole", compiled)
     code, seconds, out = killing.terminate_after(tmp_path / "run", options, compiled, "autoencoder epoch 1", signal.SIGTERM)
     assert code == 75, out
     assert seconds < 10
     assert "saved in" in out
     assert "Traceback" not in out
-    killing.finish(["train.py"], tmp_path / "run", options, compiled)
+    killing.forked(options, tmp_path / "run", compiled)
     assert killing.digest(tmp_path / "run") == killing.digest(tmp_path / "whole")
 
 
@@ -108,16 +109,13 @@ def reproduced(folder: Path) -> dict[str, Any]:
 def report_killed(folder: Path, compiled: Path, places: Sequence[int]) -> tuple[int, int]:
     """Kills `mmjax reproduce` at those durable calls of its report; how many kills, and how many reports differed."""
     options = [*killing.TINY, f"--config.data.cache={folder / 'cache'}"]
-    killing.finish(["tests/kill_at.py", "0", *REPRODUCE], folder / "whole", options, compiled)
+    killing.forked(options, folder / "whole", compiled, command=REPRODUCE)
     expected, killed, different = reproduced(folder / "whole"), 0, 0
     for place in places:
         run = folder / str(place)
-        process = killing.start(["tests/kill_at.py", f"{place}@report.json", *REPRODUCE], run, options, compiled)
-        out, _ = process.communicate(timeout=300)
-        assert process.returncode in (0, -signal.SIGKILL), out
-        killed += process.returncode != 0
+        killed += killing.forked(options, run, compiled, f"{place}@report.json", REPRODUCE) != 0
         assert (run / "row1" / "summary.json").exists(), "killed after training, in the report"
-        killing.finish(["tests/kill_at.py", "0", *REPRODUCE], run, options, compiled)
+        killing.forked(options, run, compiled, command=REPRODUCE)
         different += reproduced(run) != expected
     return killed, different
 
@@ -216,7 +214,7 @@ def test_twenty_kills_on_real_data(name: str, data_root: Path, compiled: Path, t
     """Long form on real data: 20 kills, 0 differences."""
     root = data_root / name.removesuffix("_features")
     options = [f"--config=configs/mmae_attention.py:{name}", f"--config.data.root={root}", *REAL]
-    killing.finish(["train.py"], tmp_path / "first", [*options, f"--config.data.cache={tmp_path / 'cache'}"], compiled)
+    killing.forked([*options, f"--config.data.cache={tmp_path / 'cache'}"], tmp_path / "first", compiled)
     assert killed_at_random(name, options, killing.digest(tmp_path / "first"), 20, tmp_path, compiled) == 0
 
 

@@ -1,10 +1,11 @@
 """Two processes of two devices give what one process of four gives, also when they are stopped and go on."""
 
 import json
+import os
 import signal
 import socket
-import subprocess
-import sys
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from mmjax.data.loader import DispatchSource
 from mmjax.errors import ConfigError
 from mmjax.io import processes
-from tests import killing
+from tests import forked
+from tests.quick_xla import FLAGS
 
 OPTIONS = [
     "--config=configs/attention.py",
@@ -46,30 +48,37 @@ def free_port(first: int) -> int:
         return free.getsockname()[1]
 
 
-def launch(
-    workdir: Path, cache: Path, compiled: Path, *, devices: int, count: int, by_slurm: bool = False
-) -> list[subprocess.Popen]:
+@dataclass(frozen=True)
+class Process:
+    """One of a run's processes, and the file of what it prints."""
+
+    process: BaseProcess
+    out: Path
+
+    def wait_for(self, line: str) -> None:
+        """Until it has printed that, or ended."""
+        while self.process.exitcode is None and not (self.out.exists() and line in self.out.read_text()):
+            self.process.join(0.02)
+
+    def end(self) -> tuple[int | None, str]:
+        """Exit code and output."""
+        self.process.join(300)
+        return self.process.exitcode, self.out.read_text()
+
+
+def launch(workdir: Path, compiled: Path, *, devices: int, count: int, by_slurm: bool = False) -> list[Process]:
     """`count` processes of one run, with `devices` virtual devices each, that find one another by flags or as under SLURM."""
     port, job = free_port(0), free_port(2**16 - 2**12)  # of jax's range, so that port and job number are one
     started = []
     for process in range(count):
         joined = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"] if count > 1 else []
         joined = ["--distributed"] if by_slurm else joined
-        command = [sys.executable, "train.py", f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={cache}", *joined]
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"}
-        env = killing.environment(compiled) | flags | (slurm(process, count, job) if by_slurm else {})
-        started.append(
-            subprocess.Popen(
-                command, cwd=killing.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-            )
-        )
+        arguments = [f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={workdir.parent / 'cache'}", *joined]
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {FLAGS}"}
+        out = workdir.with_name(f"{workdir.name}{process}{by_slurm}.out")
+        env = flags | (slurm(process, count, job) if by_slurm else {})
+        started.append(Process(forked.start(arguments, compiled, out, environment=env), out))
     return started
-
-
-def finish(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
-    """Exit code and output of each."""
-    outs = [process.communicate(timeout=300)[0] for process in started]
-    return [(process.returncode, out) for process, out in zip(started, outs, strict=True)]
 
 
 def losses(workdir: Path) -> np.ndarray:
@@ -79,23 +88,21 @@ def losses(workdir: Path) -> np.ndarray:
 
 
 def test_two_processes_equal_one_stopped_or_not(tmp_path: Path):
-    compiled, cache = tmp_path / "compiled", tmp_path / "cache"
-    ((code, out),) = finish(launch(tmp_path / "one", cache, compiled, devices=4, count=1))
+    compiled = tmp_path / "compiled"
+    (one,) = launch(tmp_path / "one", compiled, devices=4, count=1)
+    code, out = one.end()
     assert code == 0, out
     assert "sharded over 4 devices" in out
 
     # A signal that reaches the second process alone stops both, after the same step.
-    pair = launch(tmp_path / "two", cache, compiled, devices=2, count=2)
-    assert pair[0].stdout is not None
-    for line in pair[0].stdout:
-        if "classifier epoch 1" in line:
-            pair[1].send_signal(signal.SIGTERM)
-            break
-    stopped = finish(pair)
+    pair = launch(tmp_path / "two", compiled, devices=2, count=2)
+    pair[0].wait_for("classifier epoch 1")
+    os.kill(pair[1].process.pid or 0, signal.SIGTERM)
+    stopped = [process.end() for process in pair]
     assert [code for code, _ in stopped] == [75, 75], stopped
     assert list((tmp_path / "two" / "checkpoints").glob("*/0*/arrays")), "saved by process 0"
 
-    ended = finish(launch(tmp_path / "two", cache, compiled, devices=2, count=2, by_slurm=True))
+    ended = [process.end() for process in launch(tmp_path / "two", compiled, devices=2, count=2, by_slurm=True)]
     assert [code for code, _ in ended] == [0, 0], ended
     assert "Going on with fold 0" in ended[0][1]
     assert "epoch" not in ended[1][1], "the second process is silent"

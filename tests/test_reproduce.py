@@ -17,7 +17,6 @@ from mmjax.tasks.metrics import summarise
 from mmjax.train import cross_validation
 
 pytest_plugins = ("tests.fixtures_trained",)
-pytestmark = pytest.mark.usefixtures("not_the_users_cache")
 
 SMALL = [
     "--config.data.synthetic_rows=240",

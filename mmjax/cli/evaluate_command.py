@@ -77,6 +77,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
         task=settings.task,
         report=DataReport(),
         schema=ensemble.schema,
+        reading=ensemble.reading,
     )
     found = ensemble.held_out(dataset, load_folds(workdir / FOLDS, dataset.table.ids))
     recorded = {fold: done["metrics"] for fold, done in read_summary(workdir)["by_fold"].items()}

@@ -11,6 +11,7 @@ from mmjax.data.arrays import GrowingArray
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
 from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
+from mmjax.encoding.tokens import READING
 
 LONGEST = 20_000
 """Characters of a text that are read."""
@@ -25,19 +26,21 @@ class RawTexts(Columns):
       byte_n: all texts, row by row and column by column.
       end_NxC: where each text ends in `byte_n`.
       start: where the first one begins.
+      reading: how words are found, see `tokens.py`.
     """
 
     names: tuple[str, ...]
     byte_n: UInt8[np.ndarray, " n"]
     end_NxC: Int[np.ndarray, "N C"]
     start: int = 0
+    reading: int = READING
     _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
     _weights: dict[tuple[int, str], tuple[TermWeights, Sparse]] = field(default_factory=dict, compare=False, repr=False)
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
         first = self.end_NxC[rows.start - 1, -1] if rows.start else self.start
-        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first))
+        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first), self.reading)
 
     def texts(self, column: int) -> list[str]:
         """A column's texts."""
@@ -48,7 +51,7 @@ class RawTexts(Columns):
     def counts(self, column: int, analyzer: str) -> Sparse:
         """How often each term occurs in a column's texts (`term_weights.count_terms`), counted once for all folds."""
         if (column, analyzer) not in self._counts:
-            self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
+            self._counts[column, analyzer] = count_terms(analyzer, self.texts(column), self.reading)
         return self._counts[column, analyzer]
 
     def weights(self, column: int, terms: TermWeights) -> Sparse:
@@ -75,7 +78,7 @@ class RawTextReader(Reader):
     """Collects the columns, once for all modalities that read them."""
 
     def __init__(self, names: Sequence[str], source: TableContext):
-        self._names, self._at, self._rows = tuple(names), 0, 0
+        self._names, self._at, self._rows, self._reading = tuple(names), 0, 0, source.reading
         self._bytes, self._ends = GrowingArray(1, np.uint8, source.spill), GrowingArray(len(names), np.int64, source.spill)
         self._finished: RawTexts | None = None
 
@@ -104,5 +107,5 @@ class RawTextReader(Reader):
         """All rows."""
         del ids
         if self._finished is None:
-            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish())
+            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish(), 0, self._reading)
         return self._finished

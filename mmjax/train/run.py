@@ -12,7 +12,7 @@ from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset, group_column, open_dataset
-from mmjax.datasets.encoders import FoldEncoders, training_labels
+from mmjax.datasets.encoders import FoldEncoders, saved_reading, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
@@ -145,6 +145,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         group=settings.cv.group,
         task=task.name,
         report=report,
+        reading=saved_reading(workdir.path),
         progress=partial(Progress(log).reach, "reading photos"),
         log=log,
     )

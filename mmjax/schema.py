@@ -213,5 +213,6 @@ def _quote_list(texts: Sequence[str]) -> str:
 
 
 def _near(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, [n for n in names if len(n) <= 200], 1)
+    alike = [n for n in names if n.casefold() == name.casefold()]
+    close = alike or difflib.get_close_matches(name, [n for n in names if len(n) <= 200], 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from mmjax.data.cells import number_categories
+from mmjax.data.csv_rows import Misfit
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError
@@ -68,7 +69,9 @@ def read_table(
       SchemaError: the header lacks a column of the schema.
     """
     path, header, rows, _ = open_source(source, report)
-    schema.check(header, path, optional=() if require_label or not schema.label else (schema.label,))
+    separators = [entry["value"] for entry in report.entries("separator") if entry["file"] == path]
+    where = f"{path} (separated by {separators[0]!r})" if separators else path
+    schema.check(header, where, optional=() if require_label or not schema.label else (schema.label,))
     if group and group not in header:
         raise DataError(f"{path}: has no column {group!r} to group folds by (config.cv.group); columns are {listed(header)}.")
     for name in schema.unused(header):
@@ -77,7 +80,9 @@ def read_table(
     collected = _Collected(schema, group)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
-        columns: Mapping[str, Sequence[str]] = dict(zip(header, zip(*chunk, strict=True), strict=True))
+        columns: dict[str, Sequence[str]] = dict(zip(header, zip(*chunk, strict=True), strict=True))
+        if header[0] == schema.id:
+            columns[schema.id] = [row.first if isinstance(row, Misfit) else row[0] for row in chunk]
         first = len(collected.ids)
         collected.take(columns, len(chunk))
         for reader in readers:

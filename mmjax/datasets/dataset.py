@@ -140,6 +140,7 @@ def open_dataset(
         require_label=needed,
         max_rows=data.max_rows,
         group=group_column(group, files.schema),
+        reading=reading,
         **({"unused": "the model was trained without it"} if new else {}),
     )
     label_N, classes = np.full(len(table), -1, np.int32), new.classes if new else ()

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from mmjax.data.cells import number_categories
+from mmjax.data.cells import category_name, folded, is_missing, number_categories, report_spellings
 from mmjax.data.csv_rows import Misfit
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
+from mmjax.encoding.tokens import READING
 from mmjax.errors import DataError
 from mmjax.modalities.base import Reader
 from mmjax.schema import Schema, listed
@@ -51,6 +52,7 @@ def read_table(
     max_rows: int = 0,
     group: str = "",
     unused: str = "name it in the schema's ignore list if that is meant",
+    reading: int = READING,
 ) -> Table:
     """Reads a table. No row is dropped or moved, whatever is in it.
 
@@ -63,6 +65,7 @@ def read_table(
       max_rows: first rows only; 0: all.
       group: column of groups; '': none.
       unused: advice about columns that nothing reads.
+      reading: how cells are read, see `encoding/tokens.py`.
 
     Raises:
       DataError: no file, no rows.
@@ -77,12 +80,13 @@ def read_table(
     for name in schema.unused(header):
         if name and name != group:
             report.add("column_unused", file=path, column=name, action=f"not read; {unused}")
-    collected = _Collected(schema, group)
+    collected = _Collected(schema, group, reading)
     left = max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
         columns: dict[str, Sequence[str]] = dict(zip(header, zip(*chunk, strict=True), strict=True))
         if header[0] == schema.id:
             columns[schema.id] = [row.first if isinstance(row, Misfit) else row[0] for row in chunk]
+        _respell(columns, schema)
         first = len(collected.ids)
         collected.take(columns, len(chunk))
         for reader in readers:
@@ -93,10 +97,22 @@ def read_table(
     return collected.table(path, report)
 
 
+def _respell(columns: dict[str, Sequence[str]], schema: Schema) -> None:
+    """Cells that the schema says mean no value are empty, and spellings that it says are one are."""
+    missing = frozenset(map(category_name, schema.missing))
+    for name in schema.roles() if missing else ():
+        if name in columns and name != schema.id:
+            columns[name] = ["" if category_name(v) in missing else v for v in columns[name]]
+    for name in schema.one_spelling:
+        if name in columns:
+            columns[name] = list(map(folded, columns[name]))
+
+
 @dataclass
 class _Collected:
     schema: Schema
     group: str
+    reading: int
     ids: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     spellings: dict[str, str] = field(default_factory=dict)  # one string a label, not one a row
@@ -115,8 +131,19 @@ class _Collected:
         if not self.ids:
             raise DataError(f"{path}: has a header but no rows.")
         self._check_ids(path, report)
-        group_N = np.array(self.group_codes, np.int32) if self.group else None
-        return Table(path, np.array(self.ids, object), self.labels or None, group_N)
+        return Table(path, np.array(self.ids, object), self.labels or None, self._groups(path, report) if self.group else None)
+
+    def _groups(self, path: str, report: DataReport) -> Int[np.ndarray, " N"]:
+        """Numbers of groups; a row without one is a group of its own."""
+        group_N, place = np.array(self.group_codes, np.int32), {"file": path, "column": self.group}
+        report_spellings("group_spelling", self.groups, **place, report=report)
+        missing = [number for name, number in self.groups.items() if is_missing(name)] if self.reading > 1 else []
+        lone = np.flatnonzero(np.isin(group_N, missing))
+        if len(lone):
+            group_N[lone] = len(self.groups) + np.arange(len(lone))
+            action = "each is a group of its own"
+            report.add("group_missing", row=lone[0], value=f"{len(lone)} row(s)", **place, action=action, refuse=False)
+        return group_N
 
     def _check_ids(self, path: str, report: DataReport) -> None:
         seen: dict[str, int] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt64
 
 from mmjax.data.arrays import GrowingArray
+from mmjax.data.cells import MissingWords
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
 from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
@@ -78,7 +79,8 @@ class RawTextReader(Reader):
     """Collects the columns, once for all modalities that read them."""
 
     def __init__(self, names: Sequence[str], source: TableContext):
-        self._names, self._at, self._rows, self._reading = tuple(names), 0, 0, source.reading
+        self._names, self._at, self._rows, self._source = tuple(names), 0, 0, source
+        self._missing = {name: MissingWords() for name in names}
         self._bytes, self._ends = GrowingArray(1, np.uint8, source.spill), GrowingArray(len(names), np.int64, source.spill)
         self._finished: RawTexts | None = None
 
@@ -95,7 +97,10 @@ class RawTextReader(Reader):
         if first < self._rows:
             return
         blank = [""] * len(next(iter(columns.values())))  # a table to predict may lack a column
-        cells = list(zip(*(columns.get(name, blank) for name in self._names), strict=True))
+        given = [columns.get(name, blank) for name in self._names]
+        if self._source.reading > 1:
+            given = [words.emptied(cells) for words, cells in zip(self._missing.values(), given, strict=True)]
+        cells = list(zip(*given, strict=True))
         encoded = [[text[:LONGEST].strip().encode("utf-8", "surrogatepass") for text in row] for row in cells]
         ends = self._at + np.cumsum([len(text) for row in encoded for text in row])
         self._bytes.extend(np.frombuffer(b"".join(text for row in encoded for text in row), np.uint8)[:, None])
@@ -107,5 +112,7 @@ class RawTextReader(Reader):
         """All rows."""
         del ids
         if self._finished is None:
-            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish(), 0, self._reading)
+            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish(), 0, self._source.reading)
+            for name, words in self._missing.items():
+                words.report(self._source.path, name, self._source.report)
         return self._finished

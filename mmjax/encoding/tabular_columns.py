@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 from mmjax.data.arrays import GrowingArray
-from mmjax.data.cells import MISSING, number_categories
+from mmjax.data.cells import MISSING, number_categories, report_spellings
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_numbers, hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
@@ -115,6 +115,7 @@ def read_numbers(column: Sequence[str], *, file: str, name: str, first: int, rep
 
 def _check_columns(columns: TabularColumns, report: DataReport) -> None:
     for name, values in zip(columns.names, columns.categories, strict=True):
+        report_spellings("category_spelling", values, file=columns.path, column=name, report=report)
         if len(values) == 1:
             report.add("column_constant", file=columns.path, column=name, value=values[0], action="kept; it says nothing")
         elif len(values) > _MANY:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
+from mmjax.data.cells import MissingWords
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
@@ -161,17 +162,21 @@ class TextReader(Reader):
     """Tokenises a column once, for all folds."""
 
     def __init__(self, column: str, length: int, source: TableContext):
-        self._column, self._length, self._reading = column, length, source.reading
+        self._column, self._length = column, length
+        self._source, self._missing = source, MissingWords()
         self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
         del first
-        self._tokens.extend(number_words(columns[self._column], self._words, self._length, self._reading))
+        reading, cells = self._source.reading, columns[self._column]
+        cells = self._missing.emptied(cells) if reading > 1 else cells
+        self._tokens.extend(number_words(cells, self._words, self._length, reading))
 
     def finish(self, ids: Sequence[str]) -> TextColumns:
         """All rows."""
         del ids
+        self._missing.report(self._source.path, self._column, self._source.report)
         return TextColumns(self._column, self._tokens.finish(), list(self._words))
 
 

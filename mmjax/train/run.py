@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -161,6 +161,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, path=path)
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
+    task.report(dataset)
     for line in report.summary_lines():
         log(line)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
@@ -212,7 +213,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     for modality in dataset.modalities:
         modality.check_settings(settings)
     run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
-    run.spec = encoders[0].spec.padded([e.spec for e in encoders])
+    run.spec = replace(encoders[0].spec.padded([e.spec for e in encoders]), ordered=task_class(last).ordered(dataset))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
         constant = fold_constants(run.task(last), fitted.spec, label_N, train)

@@ -1,7 +1,7 @@
 """Which column is what. A schema is a TOML file, read once and checked against the table's header.
 
-`id`, `label`, `group`, `classes`, `ordered`, `missing`, `one_spelling`, `number_format` and `ignore` are its own; the other keys belong to the modalities, which say what they read
-(`Modality.schema_keys`).
+`id`, `label`, `group`, `classes`, `ordered`, `missing`, `one_spelling`, `number_format` and `ignore` are its own; the other
+keys belong to the modalities, which say what they read (`Modality.schema_keys`).
 """
 
 import difflib
@@ -185,6 +185,11 @@ class Schema:
                 raise SchemaError(
                     f"{where}: has no column {column!r}, which the schema names as {role}{_near(column, columns)}; "
                     f"its columns are {listed(columns)}."
+                )
+        for column in (*self.one_spelling, *self.number_format):
+            if column not in columns and column not in self.ignore:  # ignored: a label that a table to predict has not
+                raise SchemaError(
+                    f"{where}: has no column {column!r}, whose cells the schema describes{_near(column, columns)}."
                 )
         inputs = [column for column, _ in self._input_columns()]
         if repeated := [c for c in inputs if inputs.count(c) > 1]:

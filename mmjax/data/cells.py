@@ -8,26 +8,7 @@ from collections.abc import Iterable, Sequence
 from mmjax.data.data_report import DataReport
 
 MISSING = frozenset(
-    (
-        "",
-        "na",
-        "n/a",
-        "n.a.",
-        "nan",
-        "null",
-        "none",
-        "?",
-        "-",
-        "--",
-        ".",
-        "#n/a",
-        "#na",
-        "<na>",
-        "nat",
-        "\\n",
-        "(null)",
-        "#value!",
-    )
+    ("", "na", "n/a", "n.a.", "nan", "null", "(null)", "none", "?", "-", "--", ".", "#n/a", "#na", "<na>", "#value!", "\\n")
 )
 """What means no value in a column of numbers, labels, groups, names or texts, in lower case. Among categories such a word is a
 category like any other."""

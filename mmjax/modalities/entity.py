@@ -243,7 +243,7 @@ class EntityEncoder(Encoder):
 
     def _places(self, columns: EntityColumns) -> Int[np.ndarray, " N"]:
         """Place among `values` of each row's value, -1 where no training row has it."""
-        at = {category_name(value): i for i, value in enumerate(self.values)}
+        at = {category_name(value): i for i, value in enumerate(self.values)} | {v: i for i, v in enumerate(self.values)}
         at_V = np.array([*(at.get(value, -1) for value in columns.values), -1], np.int64)
         return at_V[columns.code_N]  # code -1 reads the last entry
 

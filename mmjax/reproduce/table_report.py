@@ -110,10 +110,8 @@ class Report:
     @property
     def metrics(self) -> list[str]:
         """Metrics shown, the paper's first."""
-        return [
-            self.metric,
-            *(m for m in ("qwk", "balanced_accuracy", "macro_f1", "log_loss") if m in self.rows[0].summary["mean"]),
-        ]
+        others = ("qwk", "balanced_accuracy", "macro_f1", "log_loss")
+        return [self.metric, *(m for m in others if m in self.rows[0].summary["mean"])]
 
     @property
     def same_data(self) -> bool:

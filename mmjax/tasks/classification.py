@@ -160,8 +160,10 @@ class Classification(Task):
         if not cls.ordered(dataset):
             how = "classes = [...] in the schema, lowest first, or ordered = true, gives them one"
             action = f"balanced accuracy in place of weighted kappa: the classes have no order; {how}"
-            place = {"file": dataset.table.path, "column": dataset.schema.label, "value": ", ".join(dataset.classes)}
-            dataset.report.add("classes_unordered", **place, action=action, refuse=False)
+            found, column = ", ".join(dataset.classes), dataset.schema.label
+            dataset.report.add(
+                "classes_unordered", file=dataset.table.path, column=column, value=found, action=action, refuse=False
+            )
 
     @classmethod
     def labels(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:

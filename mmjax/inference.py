@@ -118,7 +118,7 @@ class Ensemble:
 
     @property
     def reading(self) -> int:
-        """How tables are read (`encoding/tokens.py`): as training read its own."""
+        """How tables are read (`data/cells.py`): as training read its own."""
         return self.members[0].encoders.reading
 
     @classmethod

@@ -21,7 +21,8 @@ def print_data_report(report: Mapping[str, Any], console: Console | None = None)
         return
     table = Table(title="Rows and cells that were not as they should be, or were read otherwise (data_report.json)")
     for name in ("what", "how many", "first place", "what was done"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if name == "how many" else "left")
+        width = max(map(len, ("00 more kinds", *report["counts"]))) if name == "what" else len(name)
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     shown = counts if len(counts) <= _MOST else counts[: _MOST - 1]
     for kind, count in shown:
         first = report["entries"][kind][0]

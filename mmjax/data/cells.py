@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from mmjax.data.data_report import DataReport
 
+READING = 2
+"""How cells are read. 1: of the first files of 0.2.0, whose words were `[a-z0-9]+`, whose texts and names were missing only
+where a cell was empty, and whose '1.50' was another category than '1.5'. A fold's encoders say which they were fitted with, and
+later tables are read so."""
 MISSING = frozenset(
     ("", "na", "n/a", "n.a.", "nan", "null", "(null)", "none", "?", "-", "--", ".", "#n/a", "#na", "<na>", "#value!", "\\n")
 )
@@ -20,21 +24,23 @@ def is_missing(text: str) -> bool:
     return text.strip().lower() in MISSING
 
 
-def category_name(text: str) -> str:
+def category_name(text: str, reading: int = READING) -> str:
     """A value's name: trimmed, and one spelling for a number: '2.0' and '2', '1.50' and '1.5', '-0.0' and '0'.
 
     What begins with a superfluous 0 is a code, and stays.
     """
     text = text.strip()
+    if reading == 1:
+        return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
     if not (found := _NUMBER.fullmatch(text)):
         return text
     name = f"{found[1]}.{found[2]}".removesuffix(".")
     return "0" if name == "-0" else name
 
 
-def number_categories(column: Sequence[str], seen: dict[str, int]) -> list[int]:
+def number_categories(column: Sequence[str], seen: dict[str, int], reading: int = READING) -> list[int]:
     """Number of each value; `seen` learns new ones."""
-    number = {v: seen.setdefault(category_name(v), len(seen)) for v in dict.fromkeys(column)}
+    number = {v: seen.setdefault(category_name(v, reading), len(seen)) for v in dict.fromkeys(column)}
     return [number[v] for v in column]
 
 

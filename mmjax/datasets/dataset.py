@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax import registry
+from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.datasets.table import LARGE, Table, read_table
-from mmjax.encoding.tokens import READING
 from mmjax.errors import ConfigError, DataError, SchemaError
 from mmjax.modalities.base import Columns, Modality, TableContext, modalities_of
 from mmjax.schema import Schema
@@ -32,7 +32,7 @@ class Dataset:
       label: class index of each row, -1 where missing, everywhere without a label column.
       classes: class names.
       usable_N: rows that may be in folds; None: all.
-      reading: how cells were read, see `encoding/tokens.py`.
+      reading: how cells were read, see `data/cells.py`.
     """
 
     name: str

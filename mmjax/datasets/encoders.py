@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmjax.data.arrays import Allocate, in_memory
+from mmjax.data.cells import READING
 from mmjax.datasets.dataset import Dataset
-from mmjax.encoding.tokens import READING
 from mmjax.errors import CheckpointError, ConfigError
 from mmjax.io.atomic import write_bytes, write_text
 from mmjax.modalities.base import Encoder, InputSpec, TrainingLabels, modality_class
 
 _VERSION = 3
-"""2: encoders of reading 1 (`encoding/tokens.py`), under a key of their own."""
+"""2: encoders of reading 1 (`data/cells.py`), under a key of their own."""
 _OWN = ("version", "reading", "classes", "kinds")
 _ARRAY = "array"
 """Key of a dict that stands for an array which lies beside the JSON."""
@@ -34,7 +34,7 @@ class FoldEncoders:
       classes: label names in the order of the class index.
       kinds: kind of each modality, by name, in canonical order.
       encoders: by name.
-      reading: how cells were read that they were fitted on, see `encoding/tokens.py`.
+      reading: how cells were read that they were fitted on, see `data/cells.py`.
     """
 
     classes: tuple[str, ...]
@@ -148,7 +148,7 @@ class FoldEncoders:
 
 
 def saved_reading(workdir: Path) -> int:
-    """How a workdir's first session read its table (`encoding/tokens.py`); today's way where it saved no encoders."""
+    """How a workdir's first session read its table (`data/cells.py`); today's way where it saved no encoders."""
     for file in workdir.glob("fold_*/encoders.json"):
         with suppress(CheckpointError):  # told of where the fold is finished; else made anew
             return FoldEncoders.load(file).reading

@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from mmjax.data.cells import category_name, folded, is_missing, number_categories, report_spellings
+from mmjax.data.cells import READING, category_name, folded, is_missing, number_categories, report_spellings
 from mmjax.data.csv_rows import Misfit
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
-from mmjax.encoding.tokens import READING
 from mmjax.errors import DataError
 from mmjax.modalities.base import Reader
 from mmjax.schema import Schema, listed
@@ -65,7 +64,7 @@ def read_table(
       max_rows: first rows only; 0: all.
       group: column of groups; '': none.
       unused: advice about columns that nothing reads.
-      reading: how cells are read, see `encoding/tokens.py`.
+      reading: how cells are read, see `data/cells.py`.
 
     Raises:
       DataError: no file, no rows.
@@ -125,7 +124,7 @@ class _Collected:
         if schema.label and schema.label in columns:
             self.labels += [self.spellings.setdefault(v, v.strip()) for v in columns[schema.label]]
         if self.group:
-            self.group_codes += number_categories(columns[self.group], self.groups)
+            self.group_codes += number_categories(columns[self.group], self.groups, self.reading)
 
     def table(self, path: str, report: DataReport) -> Table:
         if not self.ids:

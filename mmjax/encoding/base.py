@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 from mmjax.data.arrays import Allocate
+from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
-from mmjax.encoding.tokens import READING
 
 
 def id_dtype(count: int) -> str:
@@ -40,7 +40,7 @@ class TableContext:
       predicting: rows to predict may lack anything; training rows may not all lack a modality.
       log: prints a line.
       progress: told how many files of how many are read.
-      reading: how cells are read, see `encoding/tokens.py`.
+      reading: how cells are read, see `data/cells.py`.
       shared: readers of columns that several modalities read, by what they read.
     """
 

@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt64
 
 from mmjax.data.arrays import GrowingArray
-from mmjax.data.cells import MissingWords
+from mmjax.data.cells import READING, MissingWords
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
 from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
-from mmjax.encoding.tokens import READING
 
 LONGEST = 20_000
 """Characters of a text that are read."""
@@ -27,7 +26,7 @@ class RawTexts(Columns):
       byte_n: all texts, row by row and column by column.
       end_NxC: where each text ends in `byte_n`.
       start: where the first one begins.
-      reading: how words are found, see `tokens.py`.
+      reading: how words are found, see `data/cells.py`.
     """
 
     names: tuple[str, ...]

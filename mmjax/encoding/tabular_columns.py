@@ -70,7 +70,9 @@ class TabularReader(Reader):
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
-        codes = [number_categories(columns[c], seen) for c, seen in zip(self._names, self._values, strict=True)]
+        codes = [
+            number_categories(columns[c], seen, self._source.reading) for c, seen in zip(self._names, self._values, strict=True)
+        ]
         place = {"file": self._source.path, "first": first, "report": self._source.report}
         numbers = [read_numbers(self._plain(columns[c], c, first), name=c, **place) for c in self._number_names]
         rows = len(next(iter(columns.values())))

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
-from mmjax.data.cells import category_name
 from mmjax.encoding.base import Encoder, id_dtype
 from mmjax.encoding.quantiles import place_among, quantile_edges
 from mmjax.encoding.tabular_columns import TabularColumns
@@ -170,8 +169,7 @@ class TabularEncoder(Encoder):
         """For each categorical column of a table: its values' columns of the one-hot block."""
         lookups, offset = [], 0
         for values, categories in zip(self.values, columns.categories, strict=True):
-            column = {category_name(value): offset + i for i, value in enumerate(values)}  # an older fold's names
-            column |= {value: offset + i for i, value in enumerate(values)}
+            column = {value: offset + i for i, value in enumerate(values)}
             lookups.append(np.array([column.get(value, -1) for value in categories] or [-1], dtype))
             offset += len(values)
         return lookups

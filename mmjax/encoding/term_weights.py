@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmjax.encoding.tokens import READING, words
+from mmjax.data.cells import READING
+from mmjax.encoding.tokens import words
 
 _BUCKETS = 2**22
 """Terms are numbered by a hash: no vocabulary is kept, and among 300,000 terms one in fourteen shares its number."""
 _OLD_WORD = r"(?u)\w+|[\u2600-\u27BF\U0001F300-\U0001FAFF]"
-"""Of folds of reading 1, see `tokens.py`."""
+"""Of folds of reading 1, see `data/cells.py`."""
 Sparse = Any
 """A `csr_matrix`: scipy's types do not say what its operations return."""
 

@@ -5,9 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-READING = 2
-"""How cells become words and values. 1: until 0.2.0, words were `[a-z0-9]+` and only an empty cell was no value. A fold's
-encoders say which they were fitted with, and later tables are read so."""
+from mmjax.data.cells import READING
 
 _ENGLISH = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _ALONE = (  # scripts that put no space between words: each character is a word

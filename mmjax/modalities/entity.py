@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, GrowingArray, in_memory
-from mmjax.data.cells import MissingWords, category_name, number_categories, report_spellings
+from mmjax.data.cells import MissingWords, number_categories, report_spellings
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.quantiles import place_among, quantile_edges
@@ -139,7 +139,7 @@ class EntityReader(Reader):
         """Adds a chunk."""
         del first
         cells = columns[self._column] if self._source.reading == 1 else self._missing.emptied(columns[self._column])
-        self._codes.extend(np.array(number_categories(cells, self._values), np.int32)[:, None])
+        self._codes.extend(np.array(number_categories(cells, self._values, self._source.reading), np.int32)[:, None])
 
     def finish(self, ids: Sequence[str]) -> EntityColumns:
         """All rows, counted."""
@@ -243,7 +243,7 @@ class EntityEncoder(Encoder):
 
     def _places(self, columns: EntityColumns) -> Int[np.ndarray, " N"]:
         """Place among `values` of each row's value, -1 where no training row has it."""
-        at = {category_name(value): i for i, value in enumerate(self.values)} | {v: i for i, v in enumerate(self.values)}
+        at = {value: i for i, value in enumerate(self.values)}
         at_V = np.array([*(at.get(value, -1) for value in columns.values), -1], np.int64)
         return at_V[columns.code_N]  # code -1 reads the last entry
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
-from mmjax.data.cells import MissingWords
+from mmjax.data.cells import READING, MissingWords
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
-from mmjax.encoding.tokens import READING, words
+from mmjax.encoding.tokens import words
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform

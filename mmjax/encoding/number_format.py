@@ -17,6 +17,7 @@ _MOST, _CODES, _WORDS, _LEAST = 0.98, 0.01, 3, 3
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2009\u202f", " ") | {"\u2212": "-", "\u2019": "'"})
 _EXAMPLE = re.compile(r"(\D*?) ?(\d{1,3})(?:([., '])(\d{3}))?(?:([.,])(\d+))?( ?\D*)", re.ASCII)
 _CELL = re.compile(r"[-+(]?([^\d\s()+-]{0,3}) ?[-+]?(\d(?:[\d., ']*\d)?)( ?[^\d\s()]{0,12}?)\)?", re.ASCII)
+_UNIT = re.compile(r"[%\u2030\u00b0]|\u00b0?[^\W\d_]{1,8}(/[^\W\d_]{1,8})?[\u00b2\u00b3]?")
 _CODE = re.compile(r"0\d+(\.\d+)?", re.ASCII)
 
 
@@ -156,9 +157,11 @@ def _is_currency(text: str) -> bool:
 
 
 def _is_unit(text: str) -> bool:
-    """A sign, letters after a space, or two letters: '12a' is a house."""
-    letters = text.strip()
-    return not letters or not letters.isalpha() or len(letters) > 1 or text != letters
+    """A sign, letters after a space, or two letters: '12a' is a house, and '1.jpg' a photo."""
+    unit = text.strip()
+    if len(unit) == 1 and unit.isalpha():
+        return text != unit
+    return _is_currency(unit) or _UNIT.fullmatch(unit) is not None
 
 
 def _separators(numbers: Sequence[str]) -> tuple[str, str]:

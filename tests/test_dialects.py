@@ -117,9 +117,21 @@ def test_a_row_that_does_not_fit_has_no_cells(tmp_path: Path, text: str, misfits
         assert table.label.tolist() == [-1, 1]
 
 
+def test_a_label_of_a_short_row_is_another_row_s_too(tmp_path: Path):
+    """Else it is the cell beside it: a cell was left out before it."""
+    file, report = tmp_path / "rows.csv", DataReport()
+    file.write_text("id,y,n,t\n0,A,1,x\n1,B,2,x\n2,3.5,x\n3,B,1,x\n4,A\n")
+    read = read_file(file, schema_of(id="id", label="y"), report=report)
+    assert read.classes == ("A", "B")
+    assert read.label is not None
+    assert read.label.tolist() == [0, 1, -1, 1, 0]
+    assert report.entries("label_shifted")[0]["row"] == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"rows": [{"a": 1}], "count": 1}', "one JSON object that holds columns"),
         ('{"id": {"0": 1}}', "one JSON object that holds columns"),
         ('[{"a": 1}, 2]', "row 2 is no JSON object"),
         ('{"a": 1}\n{"a": \n', "is not JSON that mmjax can read"),

@@ -46,6 +46,7 @@ def test_a_format_is_found_and_read(cells: list[str], example: str, numbers: lis
         ["1.234", "5.678", "9.012"],  # plain numbers: nothing says otherwise
         ["A12", "A13", "A14"],
         ["12a", "13a", "14a"],
+        ["30%", "0.3", "7%"],  # which of them is 0.3 of 1?
         ["1_front.jpg", "2_front.jpg", "3_front.jpg"],
         ["1.jpg", "2.jpg", "3.jpg"],
         ["12:30", "12:40", "13:00"],

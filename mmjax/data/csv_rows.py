@@ -39,6 +39,10 @@ class Misfit(list[str]):
         self.first = first
 
 
+class Short(list[str]):
+    """A row that was filled at its end: a cell left out before would have shifted those after it."""
+
+
 def open_rows(path: Path, report: DataReport) -> tuple[list[str], Iterator[list[str]]]:
     """Header and an iterator over the data rows, each as long as the header.
 
@@ -139,7 +143,7 @@ def _even(path: Path, width: int, rows: Iterator[list[str]], report: DataReport)
         if torn or begins or any(map(str.strip, row[width:])):
             even, what = Misfit(width, row[0]), "cells and label not read: which columns they belong to is not known"
         else:
-            even = (row + [""] * width)[:width]
+            even = row[:width] if len(row) > width else Short(row + [""] * (width - len(row)))
             what = "empty surplus fields dropped" if len(row) > width else "missing fields left empty"
         torn = begins
         report.add(kind, file=str(path), row=number, value=f"{len(row)} fields, header has {width}", action=what)

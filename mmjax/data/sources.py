@@ -108,7 +108,7 @@ def _open_json(path: Path) -> tuple[list[str], Iterator[list[str]]]:
         raise DataError(f"{path}: is not JSON that mmjax can read ({error}); {advice}.") from error
     if bad := next((n for n, row in enumerate(found, 1) if not isinstance(row, dict)), 0):
         raise DataError(f"{path}: row {bad} is no JSON object; {advice}.")
-    if len(found) == 1 and not one and all(isinstance(value, dict | list) for value in found[0].values()):
+    if len(found) == 1 and not one and any(isinstance(value, dict | list) for value in found[0].values()):
         raise DataError(f"{path}: is one JSON object that holds columns; {advice}.")
     keys = list(dict.fromkeys(key for row in found for key in row))
     return [key.strip() for key in keys], ([_json_cell(row.get(key)) for key in keys] for row in found)

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from mmjax.data.cells import MISSING
+from mmjax.data.cells import MISSING, is_missing
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.encoding.number_format import Written, as_written, hold_codes
@@ -50,7 +50,8 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     ]
     values = dict(zip(header, stripped, strict=True))
     found = [
-        (name, role, why + _leak(role, values[name], values.get(label, []))) for name, role, why in _only_one(found, values)
+        (name, role, why + _leak(role, values[name], values.get(label, [])) + _without(role, values[name]))
+        for name, role, why in _only_one(found, values)
     ]
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
@@ -154,6 +155,13 @@ def _not_numbers(values: list[str], present: list[str]) -> str:
     row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not _is_number(v))
     numbers = sum(map(_is_number, present))
     return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
+
+
+def _without(role: str, values: list[str]) -> str:
+    """How many rows of a group or of names have none, by whatever word."""
+    count = sum(map(is_missing, values)) if role in ("group", "entity", "text", "short_text") else 0
+    own = ", each a group of its own" if role == "group" else ""
+    return f"; {count} rows have none{own}" if count else ""
 
 
 def _leak(role: str, values: list[str], labels: list[str]) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from mmjax.data.cells import READING, category_name, folded, is_missing, number_categories, report_spellings
-from mmjax.data.csv_rows import Misfit
+from mmjax.data.csv_rows import Misfit, Short
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError
@@ -88,6 +88,7 @@ def read_table(
         _respell(columns, schema)
         first = len(collected.ids)
         collected.take(columns, len(chunk))
+        collected.short += [first + i for i, row in enumerate(chunk) if isinstance(row, Short)]
         for reader in readers:
             reader.take(columns, first)
         left = None if left is None else left - len(chunk)
@@ -117,6 +118,7 @@ class _Collected:
     spellings: dict[str, str] = field(default_factory=dict)  # one string a label, not one a row
     groups: dict[str, int] = field(default_factory=dict)
     group_codes: list[int] = field(default_factory=list)
+    short: list[int] = field(default_factory=list)
 
     def take(self, columns: Mapping[str, Sequence[str]], rows: int) -> None:
         schema, first = self.schema, len(self.ids)
@@ -130,6 +132,7 @@ class _Collected:
         if not self.ids:
             raise DataError(f"{path}: has a header but no rows.")
         self._check_ids(path, report)
+        self._check_labels(path, report)
         return Table(path, np.array(self.ids, object), self.labels or None, self._groups(path, report) if self.group else None)
 
     def _groups(self, path: str, report: DataReport) -> Int[np.ndarray, " N"]:
@@ -143,6 +146,20 @@ class _Collected:
             action = "each is a group of its own"
             report.add("group_missing", row=lone[0], value=f"{len(lone)} row(s)", **place, action=action, refuse=False)
         return group_N
+
+    def _check_labels(self, path: str, report: DataReport) -> None:
+        """The label of a row with too few cells counts only if other rows have it: it may be another column's cell."""
+        if not self.short or not self.labels:
+            return
+        short = set(self.short)
+        known = {label for row, label in enumerate(self.labels) if row not in short}
+        for row in self.short:
+            if self.labels[row] and self.labels[row] not in known:
+                place = {"file": path, "row": row, "column": self.schema.label, "value": self.labels[row]}
+                report.add(
+                    "label_shifted", **place, action="no label: the row has too few cells, and no other row has this one"
+                )
+                self.labels[row] = ""
 
     def _check_ids(self, path: str, report: DataReport) -> None:
         seen: dict[str, int] = {}

@@ -82,7 +82,8 @@ def find_format(values: Sequence[str]) -> str:
     after = Counter(found[3] for found in cells).most_common(1)[0][0]
     thousands, decimal = _separators([found[2] for found in cells])
     phones = thousands == " " and any(v.startswith("+") for v in present)
-    if phones or not _is_currency(before) or not _is_unit(after):
+    shares = after.strip() in ("%", "\u2030") and not all(v.endswith(after.strip()) for v in present)  # 30% and 0.3
+    if phones or shares or not _is_currency(before) or not _is_unit(after):
         return ""
     example = f"{before}1{f'{thousands}234' if thousands else ''}{f'{decimal}5' if decimal else ''}{after}"
     try:

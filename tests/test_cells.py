@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from mmjax.data.cells import category_name, folded
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import open_dataset
 from mmjax.errors import DataError, SchemaError
+from mmjax.label_values import check_labels
 from mmjax.schema import Schema
 from mmjax.tasks.classification import Classification
 from tests.encoder_tables import make_tabular
@@ -89,6 +91,13 @@ def test_a_seller_called_nan_is_none(tmp_path: Path):
     data = data_settings(name="table", table=str(tmp_path / "rows.csv"), schema=str(tmp_path / "s.toml"), cache=str(tmp_path))
     dataset = open_dataset(data, ("entity",), report=report)
     assert dataset.columns["entity"].present.tolist() == [False, True, False, False, True]
+
+
+def test_a_dataframe_s_label_may_be_such_a_word_if_the_schema_says_so():
+    table = pd.DataFrame({"y": ["+", "-", "+"]})
+    with pytest.raises(DataError, match="holds '-'.*classes or missing"):
+        check_labels(table, "y")
+    check_labels(table, "y", ("+", "-"))
 
 
 # -- spellings

@@ -16,6 +16,8 @@ MISSING = frozenset(
 )
 """What means no value in a column of numbers, labels, groups, names or texts, in lower case. Among categories such a word is a
 category like any other."""
+_LONGEST = 64
+"""Characters of a cell from which it is no such word, whatever stands in it."""
 _NUMBER = re.compile(r"(-?(?:0|[1-9]\d*))\.(\d*?)0*", re.ASCII)
 
 
@@ -52,7 +54,7 @@ class MissingWords:
 
     def emptied(self, column: Sequence[str]) -> Sequence[str]:
         """The column with such cells empty."""
-        words = [v for v in set(column) if v and v.strip() and is_missing(v)]
+        words = {v for v in set(column) if len(v) < _LONGEST and v.strip() and is_missing(v)}
         if not words:
             return column
         self._found.update(v.strip() for v in column if v in words)

@@ -23,7 +23,7 @@ from mmjax.io.results import PREDICTIONS, read_predictions, read_summary
 from mmjax.io.workdir import DATA, SCHEMA, damaged, read_json
 from mmjax.label_values import check_labels, class_values, kinds, named_columns, numbers_schema, parsed, texts, with_labels
 from mmjax.notebook import make_log
-from mmjax.own_table import AnySchema, cross_validate, set_up
+from mmjax.own_table import AnySchema, cross_validate, read_schema, set_up
 from mmjax.schema import Schema
 
 if TYPE_CHECKING:  # jax is imported late
@@ -99,7 +99,8 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
           MmjaxError: as `cross_validate`.
         """
         table, label = self._training_table(X, y, str(label), schema)
-        check_labels(table, label)
+        said = None if schema is None else read_schema(schema, table, label)
+        check_labels(table, label, (*said.classes, *said.missing) if said else ())
         if schema is None and isinstance(table, pd.DataFrame) and not isinstance(X, pd.DataFrame):
             schema = numbers_schema(table.drop(columns=label), label)
         workdir = Path(self.workdir or self._temporary_folder())

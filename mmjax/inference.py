@@ -116,6 +116,11 @@ class Ensemble:
     members: list[Member]
     tasks: dict[str, Task] = field(default_factory=dict)
 
+    @property
+    def reading(self) -> int:
+        """How tables are read (`data/cells.py`): as training read its own."""
+        return self.members[0].encoders.reading
+
     @classmethod
     def load(cls, workdir: str | Path) -> "Ensemble":
         """Restores settings, schema, encoders and parameters of every finished fold.

@@ -1,13 +1,13 @@
 """Labels between Python's values and a table's texts: 3 and '3', True and 'True', a date and its text."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmjax.data.cells import MISSING, category_name
+from mmjax.data.cells import category_name, is_missing
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import open_source
 from mmjax.errors import DataError, SchemaError
@@ -72,15 +72,21 @@ def named_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis([str(c).strip() for c in table.columns], axis=1)
 
 
-def check_labels(table: Any, name: str) -> None:
-    """Refuses a class of a DataFrame whose name means 'no label' in a table.
+def check_labels(table: Any, name: str, said: Collection[str] = ()) -> None:
+    """Refuses a class of a DataFrame whose name means 'no label' in a table, unless the schema says what it means.
+
+    Args:
+      table: whose labels are looked at, if it is a DataFrame.
+      name: of the label column.
+      said: what the schema names as classes, or as missing.
 
     Raises:
       DataError: names it.
     """
     column = table[name] if isinstance(table, pd.DataFrame) and name in table else pd.Series()
     for value in column.dropna().unique().tolist() if column.ndim == 1 else ():
-        if isinstance(value, str) and value.strip() and value.strip().lower() in MISSING:
+        if isinstance(value, str) and value.strip() and is_missing(value) and value.strip() not in said:
             raise DataError(
-                f"the label column {name!r} holds {value!r}, which a table takes for no label: rename it, or make it NaN."
+                f"the label column {name!r} holds {value!r}, which a table takes for no label: rename it, make it NaN, or name "
+                "it in the schema's classes or missing."
             )

@@ -65,7 +65,7 @@ def open_new_table(
         schema = replace(schema, inputs={n: tuple(v for v in found if v != column) for n, found in schema.inputs.items()})
     schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
     new = NewTable(table, schema, ensemble.spec.classes, tuple(m for m in modalities if m.name not in lacking))
-    dataset = open_dataset(data, (), require_label=labelled, report=report, new=new, log=log)
+    dataset = open_dataset(data, (), require_label=labelled, report=report, new=new, reading=ensemble.reading, log=log)
     for m in dataset.modalities:
         fitted = [member.encoders.encoders[m.name] for member in ensemble.members]
         m.report_unseen(fitted, dataset.columns[m.name], report)

@@ -76,7 +76,7 @@ def cross_validate(
         config = config if variant or file.resolve().parent != configs.FOLDER else f"{file.stem}:table"
     settings = configs.get_config(config, overrides)
     if table is not None:
-        roles = _schema(schema, table, label)
+        roles = read_schema(schema, table, label)
         settings = _on_table(settings, table, Path(workdir), roles, str(images))
         if "model.modalities" not in (overrides or {}):
             settings = leave_out_lacking(settings, roles, log)
@@ -93,7 +93,12 @@ def set_up(settings: Settings) -> None:
         _ready.append(True)
 
 
-def _schema(given: AnySchema, table: Source, label: str) -> Schema:
+def read_schema(given: AnySchema, table: Source, label: str) -> Schema:
+    """A schema in any form; None: as `propose_schema` says.
+
+    Raises:
+      SchemaError: it is none, or names another label.
+    """
     if given is None:
         return propose_schema(table, label=label)
     if isinstance(given, str | Path):

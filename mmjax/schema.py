@@ -1,7 +1,7 @@
 """Which column is what. A schema is a TOML file, read once and checked against the table's header.
 
-`id`, `label`, `group`, `classes` and `ignore` are its own; the other keys belong to the modalities, which say what they read
-(`Modality.schema_keys`).
+`id`, `label`, `group`, `classes`, `ordered`, `missing`, `one_spelling`, `number_format` and `ignore` are its own; the other
+keys belong to the modalities, which say what they read (`Modality.schema_keys`).
 """
 
 import difflib
@@ -17,7 +17,8 @@ from mmjax import registry
 from mmjax.errors import SchemaError
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_ONE, _LISTS = ("id", "label", "group"), ("classes", "ignore")
+_ONE, _LISTS = ("id", "label", "group"), ("classes", "missing", "one_spelling", "ignore")
+_OWN = (*_ONE, *_LISTS, "ordered", "number_format")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Schema:
       label: what is predicted.
       group: rows that belong together (a seller, a patient) and never straddle two grouped folds.
       classes: order of the labels; () sorts them.
+      ordered: whether the classes have an order, as grades have; None: if they are numbers, or `classes` gives one.
+      missing: cells that mean no value, in every column.
+      one_spelling: columns whose values are one where they differ in capitals, spaces or Unicode form alone.
+      number_format: how numbers are written, by column, as an example: "1.234,5", "$1,234", "1%".
       ignore: columns that are known and not read; a column that is named nowhere is reported (strict mode refuses it).
       inputs: the modalities' keys that are given.
     """
@@ -56,6 +61,10 @@ class Schema:
     label: str = ""
     group: str = ""
     classes: tuple[str, ...] = ()
+    ordered: bool | None = None
+    missing: tuple[str, ...] = ()
+    one_spelling: tuple[str, ...] = ()
+    number_format: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -91,6 +100,14 @@ class Schema:
                 own[name] = _string(value, f"{where}: {name} must be a string")
             elif name in _LISTS:
                 own[name] = _strings(value, f"{where}: {name} must be a list of strings")
+            elif name == "ordered":
+                if not isinstance(value, bool):
+                    raise SchemaError(f"{where}: ordered must be true or false, got {value!r}.")
+                own[name] = value
+            elif name == "number_format":
+                if not isinstance(value, Mapping):
+                    raise SchemaError(f'{where}: number_format must be a table such as {{"price" = "1.234,5"}}, got {value!r}.')
+                own[name] = {c: _string(v, f"{where}: number_format of {c!r} must be a string") for c, v in value.items()}
             elif name in keys and keys[name].listed:
                 inputs[keys[name].name] = _strings(value, f"{where}: {name} must be a list of strings")
             elif name in keys:
@@ -98,7 +115,7 @@ class Schema:
                 found = _strings(single, f"{where}: {name} must be a string, or a list of strings for several")
                 inputs[keys[name].name] = tuple(v for v in found if v)
             else:
-                known = (*_ONE, *_LISTS, *(key.name for key in input_keys()))
+                known = (*_OWN, *(key.name for key in input_keys()))
                 raise SchemaError(f"{where}: {name!r} is no key of a schema{_near(name, known)}; keys are {', '.join(known)}.")
         schema = cls(**own, inputs={name: found for name, found in inputs.items() if found})
         schema._check_values(where)
@@ -122,6 +139,9 @@ class Schema:
                 single = len(found) == 1 and not key.listed
                 lines.append(f"{key.name} = {_quote(found[0]) if single else _quote_list(found)}")
         lines += [f"{name} = {_quote_list(getattr(self, name))}" for name in _LISTS if getattr(self, name)]
+        lines += [f"ordered = {str(self.ordered).lower()}"] if self.ordered is not None else []
+        if formats := ", ".join(f"{_quote(column)} = {_quote(form)}" for column, form in self.number_format.items()):
+            lines.append(f"number_format = {{{formats}}}")
         return "\n".join(lines) + "\n"
 
     @property
@@ -165,6 +185,11 @@ class Schema:
                 raise SchemaError(
                     f"{where}: has no column {column!r}, which the schema names as {role}{_near(column, columns)}; "
                     f"its columns are {listed(columns)}."
+                )
+        for column in (*self.one_spelling, *self.number_format):
+            if column not in columns and column not in self.ignore:  # ignored: a label that a table to predict has not
+                raise SchemaError(
+                    f"{where}: has no column {column!r}, whose cells the schema describes{_near(column, columns)}."
                 )
         inputs = [column for column, _ in self._input_columns()]
         if repeated := [c for c in inputs if inputs.count(c) > 1]:
@@ -213,5 +238,6 @@ def _quote_list(texts: Sequence[str]) -> str:
 
 
 def _near(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, [n for n in names if len(n) <= 200], 1)
+    alike = [n for n in names if n.casefold() == name.casefold()]
+    close = alike or difflib.get_close_matches(name, [n for n in names if len(n) <= 200], 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -223,14 +223,14 @@ def test_damaged_encoders_are_refused(tmp_path, damage):
     path = tmp_path / "encoders.json"
     FoldEncoders.fit(_dataset(), np.array([0, 1])).save(path)
     values = json.loads(path.read_text())
-    tabular = {**values["encoders"]["tabular"], "numbers_of": [{"surprise": 1}]}
+    tabular = {**values["tabular"], "numbers_of": [{"surprise": 1}]}
     text = {
         "cut": path.read_text()[:-30],
         "version": json.dumps({**values, "version": 99}),
         "modality": json.dumps({**values, "kinds": {"tabular": "tabular"}}),
         "kind": json.dumps({**values, "kinds": {**values["kinds"], "tabular": "smell"}}),
         "list": "[]",
-        "number": json.dumps({**values, "encoders": {**values["encoders"], "tabular": tabular}}),
+        "number": json.dumps({**values, "tabular": tabular}),
     }.get(damage)
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(CheckpointError, match=r"encoders\.json"):

@@ -153,8 +153,7 @@ def test_a_linear_code_has_no_dead_units():
         variables = module.init(jax.random.key(0), batch)
         kernel = variables["params"]["encode_tabular_1"]
         kernel["bias"] = kernel["bias"].at[0].set(-100.0)
-        task = Reconstruction(settings, spec, None)
-        task.module = module
+        task = Reconstruction(settings, spec, module)
         out = {k: np.asarray(v) for k, v in task.outputs(variables["params"], {}, batch).items()}
         found[activation] = out["h_mm"].min(), task.metrics(np.zeros(6), out)["dead_units"]
     assert found["relu"][0] == 0

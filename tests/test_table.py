@@ -49,13 +49,15 @@ def test_encodings_and_marks(tmp_path: Path, encoding: str):
 
 
 def test_ragged_rows_stay_where_they_are(tmp_path: Path):
-    """A short row ends in missing values, a long one loses its surplus; neither shifts a column of another row."""
+    """A short row ends in missing values, a long one has none but its name; neither shifts a column of another row."""
     report = DataReport()
-    table = read(tmp_path, "id,c,n,t,p,y\n1,red,1\n2,blue,2,hi,a.jpg,no,extra,more\n3,red,3,yo,b.jpg,yes\n", report)
-    assert table.ids.tolist() == ["1", "2", "3"]
-    assert table.continuous[:, 0].tolist() == [1.0, 2.0, 3.0]
-    assert table.label.tolist() == [-1, 0, 1]
-    assert report.counts() == {"label_missing": 1, "row_long": 1, "row_short": 1}
+    table = read(
+        tmp_path, "id,c,n,t,p,y\n1,red,1\n2,blue,2,hi,a.jpg,no,extra,more\n3,red,3,yo,b.jpg,yes\n4,red,4,,,no,,\n", report
+    )
+    assert table.ids.tolist() == ["1", "2", "3", "4"]
+    assert table.continuous[:, 0].tolist() == pytest.approx([1, np.nan, 3, 4], nan_ok=True)
+    assert table.label.tolist() == [-1, -1, 1, 0]
+    assert report.counts() == {"label_missing": 2, "row_long": 2, "row_short": 1}
 
 
 def test_newlines_in_quotes_and_a_huge_cell(tmp_path: Path):
@@ -215,9 +217,10 @@ def test_utf16_without_a_mark(tmp_path: Path):
     assert report.counts()["encoding"] == 1
 
 
-def test_another_separator_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match="separated by ';', not by commas"):
-        read(tmp_path, GOOD.replace(",", ";"))
+def test_mixed_separators_are_named(tmp_path: Path):
+    header, *rows = GOOD.splitlines()
+    with pytest.raises(DataError, match="separated by ';', its rows are not"):
+        read(tmp_path, "\n".join([header.replace(",", ";"), *rows]))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,37 @@
-"""The table a training command closes with."""
+"""The tables a training command closes with."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mmjax.tasks import metrics
+
+_MOST = 10
+"""Rows of the data report's table: with its frame no more than 15 lines."""
+
+
+def print_data_report(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """What data_report.json says, a kind a line, the most frequent first; nothing where it is empty."""
+    counts = sorted(report["counts"].items(), key=lambda kind: -kind[1])
+    if not counts:
+        return
+    table = Table(title="Rows and cells that were not as they should be, or were read otherwise (data_report.json)")
+    for name in ("what", "how many", "first place", "what was done"):
+        width = max(map(len, ("00 more kinds", *report["counts"]))) if name == "what" else len(name)
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
+    shown = counts if len(counts) <= _MOST else counts[: _MOST - 1]
+    for kind, count in shown:
+        first = report["entries"][kind][0]
+        place = [Path(first["file"]).name, *(f"{key} {first[key]}" for key in ("row", "column", "value") if key in first)]
+        cells = kind.replace("_", " "), f"{count:,}", ", ".join(place), first["action"]
+        table.add_row(*(Text(" ".join(cell.split())) for cell in cells))  # a value may hold brackets or line breaks
+    if left := counts[len(shown) :]:
+        table.add_row(f"{len(left)} more kinds", f"{sum(count for _, count in left):,}", "", "see data_report.json")
+    (console or Console()).print(table)
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:

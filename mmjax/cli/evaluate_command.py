@@ -77,6 +77,7 @@ def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
         task=settings.task,
         report=DataReport(),
         schema=ensemble.schema,
+        reading=ensemble.reading,
     )
     found = ensemble.held_out(dataset, load_folds(workdir / FOLDS, dataset.table.ids))
     recorded = {fold: done["metrics"] for fold, done in read_summary(workdir)["by_fold"].items()}
@@ -107,7 +108,7 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
     label_N = dataset.label
     predictions = ensemble.predict(dataset)
     by_fold = {
-        str(member.number): classification_metrics(label_N, p_NxK.astype(np.float64))
+        str(member.number): classification_metrics(label_N, p_NxK.astype(np.float64), ensemble.spec.ordered)
         for member, p_NxK in zip(ensemble.members, predictions.by_fold, strict=True)
     }
     return {
@@ -115,7 +116,7 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
         "rows": len(label_N),
         "rows_scored": int(np.sum(label_N >= 0)),
         "rows_trained_on": _trained_on(Path(args.workdir), dataset.table.ids, ensemble),
-        "ensemble": classification_metrics(label_N, predictions.probabilities),
+        "ensemble": classification_metrics(label_N, predictions.probabilities, ensemble.spec.ordered),
         "by_fold": by_fold,
         **metrics.summarise(list(by_fold.values())),
         "data_report": report.counts(),

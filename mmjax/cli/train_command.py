@@ -23,13 +23,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--process", type=int, default=-1, help=f"{several}: which one this is, from 0")
     args, settings = parser.parse_config(arguments)
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
-    from mmjax.cli.closing_table import print_summary  # noqa: PLC0415
+    from mmjax.cli.closing_table import print_data_report, print_summary  # noqa: PLC0415
     from mmjax.io import processes  # noqa: PLC0415
+    from mmjax.io.workdir import read_json  # noqa: PLC0415
     from mmjax.own_table import cross_validate  # noqa: PLC0415
 
     if args.distributed or args.coordinator:
         processes.start(args.coordinator, args.processes, args.process)
-    summary = cross_validate(settings, workdir=args.workdir or Path("runs") / find(args.config)[0].stem)
+    workdir = Path(args.workdir or Path("runs") / find(args.config)[0].stem)
+    summary = cross_validate(settings, workdir=workdir)
     if processes.is_primary():
+        print_data_report(read_json(workdir / "data_report.json", dict))
         print_summary(summary)
     return 0

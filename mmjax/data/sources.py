@@ -1,4 +1,4 @@
-"""A table from a DataFrame, a CSV or a Parquet file, the same way in: a header, and rows of strings, a chunk at a time.
+"""A table from a DataFrame, a CSV, JSON or Parquet file, the same way in: a header, and rows of strings, a chunk at a time.
 
 A cell is what `DataFrame.to_csv(index=False)` writes of it, so that categories, missing values, ids and order do not depend on
 where a table comes from: 3.0 is '3.0', True 'True', a missing value of any kind ''.
@@ -6,13 +6,16 @@ where a table comes from: 3.0 is '3.0', True 'True', a missing value of any kind
 
 import csv
 import io
+import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from mmjax.data.csv_dialect import NOT_READABLE, open_bytes
 from mmjax.data.csv_rows import open_rows
 from mmjax.data.data_report import DataReport
 from mmjax.errors import ConfigError, DataError
@@ -23,6 +26,8 @@ Source = str | Path | pd.DataFrame
 FRAME = "the DataFrame"
 """How messages name a table that is no file."""
 _CHUNK = 20_000
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*\{|\{\s*\")")
+"""How a list of objects begins, or an object a line."""
 
 
 class OpenSource(NamedTuple):
@@ -42,7 +47,7 @@ class OpenSource(NamedTuple):
 
 
 def open_source(source: Source, report: DataReport) -> OpenSource:
-    """Opens a table; a file is Parquet if it begins as one.
+    """Opens a table; a file is Parquet or JSON if it begins as one, else CSV.
 
     Raises:
       DataError: no such file, or it cannot be read as a table.
@@ -54,7 +59,11 @@ def open_source(source: Source, report: DataReport) -> OpenSource:
             raise DataError(f"{FRAME} has no columns.")
         rows = _frame_rows([source])
     else:
-        header, rows = _open_parquet(Path(source)) if _is_parquet(Path(source)) else open_rows(Path(source), report)
+        path, start = Path(source), _start(Path(source))
+        if start.startswith(b"PAR1"):
+            header, rows = _open_parquet(path)
+        else:
+            header, rows = _open_json(path) if _JSON.match(start) else open_rows(path, report)
     name, size = measure(source)
     return OpenSource(name, header, rows, size)
 
@@ -75,12 +84,40 @@ def measure(source: Source) -> tuple[str, int]:
     return str(path), path.stat().st_size if path.is_file() else 0
 
 
-def _is_parquet(path: Path) -> bool:
+def _start(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-    except OSError:  # open_rows says it
-        return False
+        with open_bytes(path) as file:
+            return file.read(4096)
+    except NOT_READABLE:  # open_rows says it
+        return b""
+
+
+def _open_json(path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """A list of objects, or an object a line; numbers keep their text."""
+    hooks: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": lambda _: None}
+    advice = "a table is a list of objects, [{...}, {...}], or one object a line (JSON Lines)"
+    try:
+        with open_bytes(path) as file:
+            content = file.read()
+        text = content.decode(json.detect_encoding(content))
+        one = text.lstrip().startswith("[")
+        found = json.loads(text, **hooks) if one else [json.loads(line, **hooks) for line in text.splitlines() if line.strip()]
+    except NOT_READABLE as error:
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON that mmjax can read ({error}); {advice}.") from error
+    if bad := next((n for n, row in enumerate(found, 1) if not isinstance(row, dict)), 0):
+        raise DataError(f"{path}: row {bad} is no JSON object; {advice}.")
+    if len(found) == 1 and not one and any(isinstance(value, dict | list) for value in found[0].values()):
+        raise DataError(f"{path}: is one JSON object that holds columns; {advice}.")
+    keys = list(dict.fromkeys(key for row in found for key in row))
+    return [key.strip() for key in keys], ([_json_cell(row.get(key)) for key in keys] for row in found)
+
+
+def _json_cell(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 def _open_parquet(path: Path) -> tuple[list[str], Iterator[list[str]]]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax import registry
+from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
 from mmjax.datasets.locations import cache_dir, find_files
@@ -31,6 +32,7 @@ class Dataset:
       label: class index of each row, -1 where missing, everywhere without a label column.
       classes: class names.
       usable_N: rows that may be in folds; None: all.
+      reading: how cells were read, see `data/cells.py`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     label: Int[np.ndarray, " N"]
     classes: tuple[str, ...] = ()
     usable_N: Bool[np.ndarray, " N"] | None = None
+    reading: int = READING
 
     def __len__(self) -> int:
         return len(self.table)
@@ -93,6 +96,7 @@ def open_dataset(
     report: DataReport | None = None,
     schema: Schema | None = None,
     new: NewTable | None = None,
+    reading: int = READING,
     progress: Callable[[int, int], None] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Dataset:
@@ -107,6 +111,7 @@ def open_dataset(
       report: told of every problem.
       schema: a saved schema instead of the data set's.
       new: a table to predict or score instead of the data set's.
+      reading: how cells are read: as a trained fold's encoders say.
       progress: called with (photos done, photos in all).
       log: prints a line.
 
@@ -122,7 +127,7 @@ def open_dataset(
     path, size = measure(files.table)
     cache = cache_dir(data)
     spill = cache / "tables" if size > LARGE else None
-    source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress)
+    source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress, reading)
     chosen = list(new.modalities) if new else modalities_of(files.schema, data, modalities)
     readers = {m.name: m.reader(source) for m in chosen}
     extra = _rows_with(data, chosen, files.schema)
@@ -135,6 +140,7 @@ def open_dataset(
         require_label=needed,
         max_rows=data.max_rows,
         group=group_column(group, files.schema),
+        reading=reading,
         **({"unused": "the model was trained without it"} if new else {}),
     )
     label_N, classes = np.full(len(table), -1, np.int32), new.classes if new else ()
@@ -142,7 +148,7 @@ def open_dataset(
         known = {"classes": classes} if new else {"required": needed}
         label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
-    dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes)
+    dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes, reading=reading)
     if data.rows_with:
         _leave_out(dataset, data.rows_with, log)
     dataset.modalities = chosen

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmjax.data.arrays import Allocate, in_memory
+from mmjax.data.cells import READING
 from mmjax.datasets.dataset import Dataset
 from mmjax.errors import CheckpointError, ConfigError
 from mmjax.io.atomic import write_bytes, write_text
 from mmjax.modalities.base import Encoder, InputSpec, TrainingLabels, modality_class
 
-_VERSION = 2
+_VERSION = 3
+"""2: encoders of reading 1 (`data/cells.py`), under a key of their own."""
+_OWN = ("version", "reading", "classes", "kinds")
 _ARRAY = "array"
 """Key of a dict that stands for an array which lies beside the JSON."""
 
@@ -31,11 +34,13 @@ class FoldEncoders:
       classes: label names in the order of the class index.
       kinds: kind of each modality, by name, in canonical order.
       encoders: by name.
+      reading: how cells were read that they were fitted on, see `data/cells.py`.
     """
 
     classes: tuple[str, ...]
     kinds: dict[str, str]
     encoders: dict[str, Encoder]
+    reading: int = READING
 
     @classmethod
     def fit(cls, dataset: Dataset, rows: NDArray[np.integer], group_column: str = "") -> "FoldEncoders":
@@ -51,7 +56,7 @@ class FoldEncoders:
         """
         labels = training_labels(dataset, rows, group_column)
         encoders = {m.name: m.fit_labels(dataset.columns[m.name], labels) for m in dataset.modalities}
-        return cls(tuple(dataset.classes), {m.name: m.kind for m in dataset.modalities}, encoders)
+        return cls(tuple(dataset.classes), {m.name: m.kind for m in dataset.modalities}, encoders, dataset.reading)
 
     @property
     def spec(self) -> InputSpec:
@@ -104,8 +109,8 @@ class FoldEncoders:
             content = io.BytesIO()
             np.savez(content, **arrays)  # type: ignore[arg-type]
             write_bytes(_arrays_of(path), content.getvalue())
-        values = {"version": _VERSION, "classes": self.classes, "kinds": self.kinds, "encoders": encoders}
-        write_text(Path(path), json.dumps(values, allow_nan=False))
+        values = dict(zip(_OWN, (_VERSION, self.reading, self.classes, self.kinds), strict=True))
+        write_text(Path(path), json.dumps(values | {_key(name): d for name, d in encoders.items()}, allow_nan=False))
 
     @classmethod
     def load(cls, path: Path) -> "FoldEncoders":
@@ -117,11 +122,13 @@ class FoldEncoders:
         again = f"delete the folder {Path(path).parent} and run the same `mmjax train` command again"
         try:
             d = json.loads(Path(path).read_text(encoding="utf-8"))
-            if d["version"] != _VERSION:
+            if d["version"] == _VERSION - 1:
+                d |= {"reading": 1, **{_key(name): values for name, values in d.pop("encoders").items()}}
+            elif d["version"] != _VERSION:
                 raise CheckpointError(f"{path}: was written by another version of mmjax ({d['version']}); {again}.")
             file = _arrays_of(path)
             with np.load(file, allow_pickle=False) if file.exists() else nullcontext({}) as arrays:
-                return cls._from_dict(d | {"encoders": _joined(d["encoders"], arrays)})
+                return cls._from_dict(_joined(d, arrays))
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); {again}.") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError, BadZipFile) as error:
@@ -130,10 +137,10 @@ class FoldEncoders:
     @classmethod
     def _from_dict(cls, d: dict[str, Any]) -> "FoldEncoders":
         kinds = {str(name): str(kind) for name, kind in d["kinds"].items()}
-        encoders = {name: modality_class(kind).load_encoder(d["encoders"][name]) for name, kind in kinds.items()}
-        if kinds.keys() != d["encoders"].keys():
+        encoders = {name: modality_class(kind).load_encoder(d[_key(name)]) for name, kind in kinds.items()}
+        if d.keys() != {*_OWN, *map(_key, kinds)}:
             raise ValueError("encoders without their modality")
-        return cls(tuple(map(str, d["classes"])), kinds, encoders)
+        return cls(tuple(map(str, d["classes"])), kinds, encoders, int(d["reading"]))
 
     def _labels(self, dataset: Dataset) -> np.ndarray:
         """Class indices by name, since another table may list its classes in another order."""
@@ -142,9 +149,22 @@ class FoldEncoders:
         return lookup[dataset.label]  # label -1 reads the last entry
 
 
+def saved_reading(workdir: Path) -> int:
+    """How a workdir's first session read its table (`data/cells.py`); today's way where it saved no encoders."""
+    for file in workdir.glob("fold_*/encoders.json"):
+        with suppress(CheckpointError):  # told of where the fold is finished; else made anew
+            return FoldEncoders.load(file).reading
+    return READING
+
+
 def training_labels(dataset: Dataset, rows: NDArray[np.integer], group_column: str = "") -> TrainingLabels:
     """What encoders may know of the labels of a fold's training rows."""
     return TrainingLabels(rows, dataset.label, len(dataset.classes), group_column, dataset.table.group_N)
+
+
+def _key(name: str) -> str:
+    """Of an encoder in the file: a modality may be named as a key of ours is, but no name ends in a space."""
+    return f"{name} " if name in _OWN else name
 
 
 def _arrays_of(path: Path) -> Path:

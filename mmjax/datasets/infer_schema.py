@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from mmjax.data.cells import MISSING
+from mmjax.data.cells import MISSING, is_missing
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
+from mmjax.encoding.number_format import Written, as_written, hold_codes
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
@@ -43,25 +44,43 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     if not columns:
         raise DataError(f"{path}: has a header but no rows to look at.")
     stripped = [[v.strip() for v in column] for column in columns]
-    found = [(name, *_role(name, values, label)) for name, values in zip(header, stripped, strict=True)]
+    written = {name: as_written(column) for name, column in zip(header, stripped, strict=True) if name != label}
+    found = [
+        (name, *_written_role(name, values, written.get(name), label)) for name, values in zip(header, stripped, strict=True)
+    ]
     values = dict(zip(header, stripped, strict=True))
     found = [
-        (name, role, why + _leak(role, values[name], values.get(label, []))) for name, role, why in _only_one(found, values)
+        (name, role, why + _leak(role, values[name], values.get(label, [])) + _without(role, values[name]))
+        for name, role, why in _only_one(found, values)
     ]
     by_role: dict[str, list[str]] = {}
     for name, role, _ in found:
         by_role.setdefault(role, []).append(name)
     values_of: dict[str, Any] = {r: by_role[r][0] for r in ("id", "label", "group", "image") if r in by_role}
     values_of |= {r: by_role[r] for r in ("categorical", "continuous", "text", "short_text", "entity") if r in by_role}
+    numbers = {name: written[name] for name in by_role.get("continuous", ())}
+    values_of["number_format"] = {name: number.example for name, number in numbers.items() if number.example}
+    values_of["missing"] = list(dict.fromkeys(word for number in numbers.values() for word in number.words))
     schema = Schema.from_dict(values_of | {"ignore": [name for name in by_role.get("", ()) if name]})
     return schema, found
+
+
+def _written_role(name: str, values: list[str], written: Written | None, label: str) -> tuple[str, str]:
+    """Numbers in another spelling are numbers, if they make a column of numbers."""
+    if written and (written.example or written.words):
+        role, why = _role(name, written.values, label)
+        if role == "continuous":
+            return role, why + written.why(values)
+    return _role(name, values, label)
 
 
 def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
     present = [v for v in values if v.lower() not in MISSING]
     kinds, words = len(set(present)), _mean_words(present)
     if name == label:
-        return "label", f"asked for; {kinds} classes"
+        words = Counter(v for v in values if v and v.lower() in MISSING).most_common(1)
+        asked = f"; {words[0][1]} rows are {words[0][0]!r}: name it in classes = [...] or in missing = [...]" if words else ""
+        return "label", f"asked for; {kinds} classes{asked}"
     if constant := _constant(values):
         return "", constant
     if _share(present, _is_image) > 0.9:
@@ -71,6 +90,8 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
     numeric = _share(present, _is_number)
     if kinds == len(values) and (why := _id_reason(name, present, words, numeric)):
         return "id", f"{kinds} rows, all different{why}"
+    if hold_codes(present):
+        return "categorical" if _few(present) else "entity", f"{kinds} codes: numbers do not begin with a superfluous 0"
     if words >= _MANY_WORDS and not _few(present):
         return "text", f"{kinds} different values of {words:.0f} words on average"
     if numeric > _NUMERIC or (numeric >= _MOSTLY_NUMERIC and not _few(present)):
@@ -134,6 +155,13 @@ def _not_numbers(values: list[str], present: list[str]) -> str:
     row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not _is_number(v))
     numbers = sum(map(_is_number, present))
     return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
+
+
+def _without(role: str, values: list[str]) -> str:
+    """How many rows of a group or of names have none, by whatever word."""
+    count = sum(map(is_missing, values)) if role in ("group", "entity", "text", "short_text") else 0
+    own = ", each a group of its own" if role == "group" else ""
+    return f"; {count} rows have none{own}" if count else ""
 
 
 def _leak(role: str, values: list[str], labels: list[str]) -> str:

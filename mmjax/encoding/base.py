@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 from mmjax.data.arrays import Allocate
+from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
 
 
@@ -39,6 +40,7 @@ class TableContext:
       predicting: rows to predict may lack anything; training rows may not all lack a modality.
       log: prints a line.
       progress: told how many files of how many are read.
+      reading: how cells are read, see `data/cells.py`.
       shared: readers of columns that several modalities read, by what they read.
     """
 
@@ -50,6 +52,7 @@ class TableContext:
     predicting: bool = False
     log: Callable[[str], None] | None = None
     progress: Callable[[int, int], None] | None = None
+    reading: int = READING
     shared: dict[Any, Any] = field(default_factory=dict, compare=False)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt64
 
 from mmjax.data.arrays import GrowingArray
+from mmjax.data.cells import READING, MissingWords
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
 from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
@@ -28,12 +29,14 @@ class RawTexts(Columns):
       byte_n: all texts, row by row and column by column.
       end_NxC: where each text ends in `byte_n`.
       start: where the first one begins.
+      reading: how words are found, see `data/cells.py`.
     """
 
     names: tuple[str, ...]
     byte_n: UInt8[np.ndarray, " n"]
     end_NxC: Int[np.ndarray, "N C"]
     start: int = 0
+    reading: int = READING
     _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
     _weights: dict[tuple[int, str], list[tuple[TermWeights, Sparse]]] = field(default_factory=dict, compare=False, repr=False)
     _lock: Any = field(default_factory=RLock, compare=False, repr=False)
@@ -41,7 +44,7 @@ class RawTexts(Columns):
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
         first = self.end_NxC[rows.start - 1, -1] if rows.start else self.start
-        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first))
+        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first), self.reading)
 
     def texts(self, column: int) -> list[str]:
         """A column's texts."""
@@ -53,7 +56,7 @@ class RawTexts(Columns):
         """How often each term occurs in a column's texts (`term_weights.count_terms`), counted once for all folds."""
         with self._lock:  # folds are encoded in threads
             if (column, analyzer) not in self._counts:
-                self._counts[column, analyzer] = count_terms(analyzer, self.texts(column))
+                self._counts[column, analyzer] = count_terms(analyzer, self.texts(column), self.reading)
             return self._counts[column, analyzer]
 
     def weights(self, column: int, terms: TermWeights) -> Sparse:
@@ -83,7 +86,8 @@ class RawTextReader(Reader):
     """Collects the columns, once for all modalities that read them."""
 
     def __init__(self, names: Sequence[str], source: TableContext):
-        self._names, self._at, self._rows = tuple(names), 0, 0
+        self._names, self._at, self._rows, self._source = tuple(names), 0, 0, source
+        self._missing = {name: MissingWords() for name in names}
         self._bytes, self._ends = GrowingArray(1, np.uint8, source.spill), GrowingArray(len(names), np.int64, source.spill)
         self._finished: RawTexts | None = None
 
@@ -100,7 +104,10 @@ class RawTextReader(Reader):
         if first < self._rows:
             return
         blank = [""] * len(next(iter(columns.values())))  # a table to predict may lack a column
-        cells = list(zip(*(columns.get(name, blank) for name in self._names), strict=True))
+        given = [columns.get(name, blank) for name in self._names]
+        if self._source.reading > 1:
+            given = [words.emptied(cells) for words, cells in zip(self._missing.values(), given, strict=True)]
+        cells = list(zip(*given, strict=True))
         encoded = [[text[:LONGEST].strip().encode("utf-8", "surrogatepass") for text in row] for row in cells]
         ends = self._at + np.cumsum([len(text) for row in encoded for text in row])
         self._bytes.extend(np.frombuffer(b"".join(text for row in encoded for text in row), np.uint8)[:, None])
@@ -112,5 +119,7 @@ class RawTextReader(Reader):
         """All rows."""
         del ids
         if self._finished is None:
-            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish())
+            self._finished = RawTexts(self._names, self._bytes.finish()[:, 0], self._ends.finish(), 0, self._source.reading)
+            for name, words in self._missing.items():
+                words.report(self._source.path, name, self._source.report)
         return self._finished

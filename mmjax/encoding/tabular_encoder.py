@@ -14,6 +14,7 @@ from mmjax.encoding.tabular_columns import TabularColumns
 from mmjax.errors import DataError
 
 _MOST_EXACT = 64
+_ROBUST_BINS = 32
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class TabularEncoder(Encoder):
       numbers_of: one entry a continuous column.
       discretize: numbers become one-hot groups of quantile bins, and none is left as a number.
       piecewise: a number is its place among its edges, -1 if missing: see mmjax/ops/piecewise.py.
+      robust: a number is its place among its edges over their number, in [0, 1]: no far value moves the others.
       names: categorical column names, for messages.
       missing: training rows with a missing value, for each categorical column.
     """
@@ -61,6 +63,7 @@ class TabularEncoder(Encoder):
     names: tuple[str, ...] = ()
     missing: tuple[int, ...] = field(default=())
     piecewise: bool = False
+    robust: bool = False
 
     @classmethod
     def fit(
@@ -72,6 +75,7 @@ class TabularEncoder(Encoder):
         bins: int = 10,
         piecewise: bool = False,
         exact: int = 0,
+        robust: bool = False,
     ) -> "TabularEncoder":
         """Learns categories, medians, ranges and bin edges from `rows` alone.
 
@@ -82,6 +86,7 @@ class TabularEncoder(Encoder):
           bins: most bins a column is cut into; equal edges are merged.
           piecewise: numbers by their place among quantiles (Gorishniy et al. 2022).
           exact: a number's value seen in so many training rows has a one-hot column of its own, beside; 0: none.
+          robust: numbers by their place among quantiles, in [0, 1].
 
         Raises:
           DataError: there are no training rows.
@@ -95,9 +100,9 @@ class TabularEncoder(Encoder):
             seen = {categories[i]: int(counts[i]) for i in np.flatnonzero(counts)}
             values.append(tuple(sorted(seen)))
             missing.append(seen.get("", 0))
-        options = {"bins": bins, "piecewise": piecewise, "exact": exact}
+        options = {"bins": _ROBUST_BINS if robust else bins, "piecewise": piecewise or robust, "exact": exact}
         numbers = [_fit_number(n, columns.number_NxS[rows, s], **options) for s, n in enumerate(columns.number_names)]
-        return cls(tuple(values), tuple(numbers), discretize, columns.names, tuple(missing), piecewise)
+        return cls(tuple(values), tuple(numbers), discretize, columns.names, tuple(missing), piecewise, robust)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -153,6 +158,9 @@ class TabularEncoder(Encoder):
                     offset, group = offset + size, group + 1
                 if self.piecewise:
                     number_NxS[part, s] = place_among(number.edges, value_n)
+                elif self.robust:
+                    filled_n = _filled(value_n, number.median)
+                    number_NxS[part, s] = place_among(number.edges, filled_n) / (len(number.edges) - 1)
                 elif not self.discretize:
                     number_NxS[part, s] = _scaled(_filled(value_n, number.median), number)
         return {"id": id_NxC, "number": number_NxS}, columns.present
@@ -186,7 +194,15 @@ class TabularEncoder(Encoder):
         """Inverse of `to_dict`."""
         numbers = tuple(NumberColumn(**n | {k: tuple(map(float, n[k])) for k in ("edges", "exact")}) for n in d["numbers_of"])
         values = tuple(tuple(map(str, v)) for v in d["values"])
-        return cls(values, numbers, bool(d["discretize"]), tuple(d["names"]), tuple(d["missing"]), bool(d["piecewise"]))
+        return cls(
+            values,
+            numbers,
+            bool(d["discretize"]),
+            tuple(d["names"]),
+            tuple(d["missing"]),
+            bool(d["piecewise"]),
+            bool(d.get("robust")),
+        )
 
 
 def _fit_number(name: str, value_N: Float[np.ndarray, " N"], *, bins: int, piecewise: bool, exact: int) -> NumberColumn:

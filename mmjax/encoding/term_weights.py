@@ -7,15 +7,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from mmjax.data.cells import READING
+from mmjax.encoding.tokens import words
+
 _BUCKETS = 2**22
 """Terms are numbered by a hash: no vocabulary is kept, and among 300,000 terms one in fourteen shares its number."""
-_WORD = r"(?u)\w+|[\u2600-\u27BF\U0001F300-\U0001FAFF]"  # letters and digits of any script; an emoji
+_OLD_WORD = r"(?u)\w+|[\u2600-\u27BF\U0001F300-\U0001FAFF]"
+"""Of folds of reading 1, see `data/cells.py`."""
 Sparse = Any
 """A `csr_matrix`: scipy's types do not say what its operations return."""
-ANALYZERS = {
-    "word": {"analyzer": "word", "token_pattern": _WORD, "ngram_range": (1, 2)},
-    "char": {"analyzer": "char_wb", "ngram_range": (2, 5)},
-}
+
+
+def _analyzer(name: str, reading: int) -> dict[str, Any]:
+    if name == "char":
+        return {"analyzer": "char_wb", "ngram_range": (2, 5)}
+    if reading == 1:
+        return {"analyzer": "word", "token_pattern": _OLD_WORD, "ngram_range": (1, 2)}
+    tokens = {"tokenizer": lambda text: list(words(text, reading)), "token_pattern": None}
+    return {"analyzer": "word", "lowercase": False, "ngram_range": (1, 2), **tokens}
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,12 @@ class TermWeights:
         weight_NxV = count_NxH[:, self.term].astype(np.float32)
         weight_NxV.data = np.log(weight_NxV.data) + 1
         weight_NxV.data *= self.idf[weight_NxV.indices]
-        return normalize(weight_NxV, copy=False)
+        return normalize(weight_NxV, copy=False) if weight_NxV.shape[1] else weight_NxV
 
 
-def count_terms(analyzer: str, texts: Sequence[str]) -> Sparse:
+def count_terms(analyzer: str, texts: Sequence[str], reading: int = READING) -> Sparse:
     """How often each term occurs in each text: float32 N x 2^22."""
     from sklearn.feature_extraction.text import HashingVectorizer  # noqa: PLC0415 - a second, and only this modality needs it
 
     options = {"n_features": _BUCKETS, "norm": None, "alternate_sign": False, "dtype": np.float32}
-    return HashingVectorizer(**ANALYZERS[analyzer], **options).transform(texts)
+    return HashingVectorizer(**_analyzer(analyzer, reading), **options).transform(texts)

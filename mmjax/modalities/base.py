@@ -60,12 +60,14 @@ class InputSpec:
       classes: label names in the order of the class index; () for a task without classes.
       kinds: kind of each modality.
       sizes: of each modality, see `nominal_sizes` of its class.
+      ordered: whether the classes have an order.
     """
 
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
     kinds: dict[str, str]
     sizes: dict[str, dict[str, int]]
+    ordered: bool = True
 
     def each(self) -> Iterator[tuple[str, Any, Sizes]]:
         """Name, class and sizes of every modality.

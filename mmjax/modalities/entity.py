@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, GrowingArray, in_memory
-from mmjax.data.cells import number_categories
+from mmjax.data.cells import MissingWords, number_categories, report_spellings
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.quantiles import place_among, quantile_edges
@@ -130,18 +130,23 @@ class EntityReader(Reader):
     """Numbers values in the order in which they appear."""
 
     def __init__(self, column: str, source: TableContext):
-        self._column = column
+        self._column, self._source, self._missing = column, source, MissingWords()
         self._values: dict[str, int] = {}
         self._codes = GrowingArray(1, np.int32, source.spill)
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
         del first
-        self._codes.extend(np.array(number_categories(columns[self._column], self._values), np.int32)[:, None])
+        cells = columns[self._column] if self._source.reading == 1 else self._missing.emptied(columns[self._column])
+        self._codes.extend(np.array(number_categories(cells, self._values, self._source.reading), np.int32)[:, None])
 
     def finish(self, ids: Sequence[str]) -> EntityColumns:
         """All rows, counted."""
         del ids
+        place = {"file": self._source.path, "column": self._column, "report": self._source.report}
+        self._missing.report(**place)
+        if not self._source.predicting:
+            report_spellings("name_spelling", self._values, **place)
         values, code_N = tuple(self._values), np.asarray(self._codes.finish())[:, 0]
         if "" in self._values:
             code_N = np.where(code_N == self._values[""], -1, code_N)

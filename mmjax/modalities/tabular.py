@@ -33,7 +33,7 @@ class Tabular(Modality):
 
         discretize: bool = False  # paper: row #5
         bins: int = positive(10)  # our reading: quantile bins
-        numbers: str = choice("min_max", "piecewise")  # paper: min_max; piecewise linear on `bins` quantiles
+        numbers: str = choice("min_max", "piecewise", "robust")  # paper: min_max; by `bins` quantiles; by many
         exact_values: int = not_negative(0)  # rows in which a number's value must be seen to be a category too; 0: none is
 
     @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Tabular(Modality):
     def fit(self, columns: TabularColumns, rows: NDArray[np.integer]) -> "TabularEncoder":
         """Learns categories, medians, ranges and bin edges."""
         data = self.data
-        numbers = {"piecewise": data.numbers == "piecewise" and not data.discretize, "exact": data.exact_values}
-        return TabularEncoder.fit(columns, rows, discretize=data.discretize, bins=data.bins, **numbers)
+        numbers = {name: data.numbers == name and not data.discretize for name in ("piecewise", "robust")}
+        return TabularEncoder.fit(columns, rows, discretize=data.discretize, bins=data.bins, exact=data.exact_values, **numbers)
 
     def report_unseen(self, fitted: Sequence["TabularEncoder"], columns: TabularColumns, report: DataReport) -> None:
         """Tells of every category that none of the folds was trained on; a row of it has none of its column's."""

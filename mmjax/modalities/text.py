@@ -1,6 +1,5 @@
 """A text column: words numbered as it is read, a vocabulary a fold, TextCNN; the autoencoder reconstructs word vectors."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,16 +13,17 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
+from mmjax.data.cells import READING, MissingWords
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
+from mmjax.encoding.tokens import words
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey
 
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_WORD = 64
 _FIRST = UNKNOWN + 1
 
@@ -163,16 +163,20 @@ class TextReader(Reader):
 
     def __init__(self, column: str, length: int, source: TableContext):
         self._column, self._length = column, length
+        self._source, self._missing = source, MissingWords()
         self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
         del first
-        self._tokens.extend(number_words(columns[self._column], self._words, self._length))
+        reading, cells = self._source.reading, columns[self._column]
+        cells = self._missing.emptied(cells) if reading > 1 else cells
+        self._tokens.extend(number_words(cells, self._words, self._length, reading))
 
     def finish(self, ids: Sequence[str]) -> TextColumns:
         """All rows."""
         del ids
+        self._missing.report(self._source.path, self._column, self._source.report)
         return TextColumns(self._column, self._tokens.finish(), list(self._words))
 
 
@@ -186,17 +190,13 @@ class Words(dict[str, int]):
         return self.setdefault(word[:_LONGEST_WORD], len(self))
 
 
-def number_words(column: Sequence[str], words: Words, length: int) -> Int[np.ndarray, "n T"]:
-    """The first `length` English words of each text by number, 0 padding; `words` learns new ones."""
+def number_words(column: Sequence[str], known: Words, length: int, reading: int = READING) -> Int[np.ndarray, "n T"]:
+    """The first `length` words of each text by number, 0 padding; `known` learns new ones."""
     flat: list[int] = []
     count_n = np.zeros(len(column), np.int64)
     for i, text in enumerate(column):
-        before, lower = len(flat), text.lower()
-        if len(text) < 32 * length:
-            found = _WORD.findall(lower)[:length]
-        else:  # only the beginning of a long text is searched
-            found = [m[0] for m in islice(_WORD.finditer(lower), length)]
-        flat += map(words.__getitem__, found)
+        before = len(flat)
+        flat += map(known.__getitem__, islice(words(text, reading), length))
         count_n[i] = len(flat) - before
     out_NxT = np.zeros((len(column), length), np.int32)
     out_NxT[np.arange(length) < count_n[:, None]] = flat

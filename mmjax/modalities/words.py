@@ -175,14 +175,14 @@ class WordsEncoder(Encoder):
             texts = columns.texts(c)
             training = [texts[i] for i in labels.rows]
             statistics.append(_statistics(training))
-            short = sum(map(len, training)) <= _SHORT * len(training)
+            short = sum(map(len, texts)) <= _SHORT * len(texts)  # of the whole table: all folds have the same sizes
             for analyzer in ("word", "char") if short else ("word",):
-                blocks += _fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers[c], terms)
+                blocks.append(_fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers[c], terms))
         value_nxS = np.concatenate(statistics, axis=1)
         deviation = value_nxS.std(axis=0)
         scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6)
         encoder = cls(tuple(blocks), value_nxS.mean(axis=0), scale, None, long)
-        if labels.classes < 2 or not neighbours or not blocks:
+        if labels.classes < 2 or not neighbours:
             return encoder
         return replace(encoder, neighbours=Neighbours.fit(encoder.weights(columns), labels, neighbours))
 
@@ -246,18 +246,18 @@ class WordsEncoder(Encoder):
         return cls(blocks, d["mean"], d["scale"], near, int(d["long"]))
 
 
-def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: int) -> list[Block]:
+def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: int) -> Block:
+    """With fewer terms or rows than `numbers` the last numbers are 0 for every text."""
     from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - a second, and only this modality needs it
 
     terms = TermWeights.fit(analyzer, counts, most=most)
+    component_VxD = np.zeros((len(terms.term), numbers), np.float32)
     size = min(numbers, len(terms.term) - 1, counts.shape[0] - 1)
-    if size < 1:
-        return []
-    weight_nxV = terms.transform(counts)
-    svd = TruncatedSVD(size, n_iter=3, random_state=0).fit(weight_nxV)
-    component_VxD = np.asarray(svd.components_).T
-    rms = np.sqrt(np.square(weight_nxV @ component_VxD).mean())
-    return [Block(column, terms, (component_VxD / max(rms, 1e-6)).astype(np.float32))]
+    if size > 0:
+        weight_nxV = terms.transform(counts)
+        found_VxD = np.asarray(TruncatedSVD(size, n_iter=3, random_state=0).fit(weight_nxV).components_).T
+        component_VxD[:, :size] = found_VxD / max(np.sqrt(np.square(weight_nxV @ found_VxD).mean()), 1e-6)
+    return Block(column, terms, component_VxD)
 
 
 def _statistics(texts: Sequence[str]) -> Float[np.ndarray, "N 6"]:

@@ -17,7 +17,7 @@ from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.locations import find_files
 from mmjax.datasets.present import leave_out_lacking
 from mmjax.datasets.splits import make_folds
-from mmjax.tasks.classification import classification_metrics
+from mmjax.tasks.classification import Classification, classification_metrics
 
 Arrays = dict[str, np.ndarray]
 NAMES = {
@@ -40,12 +40,13 @@ def run_baselines(
       log: prints a line.
     """
     found: dict[str, dict[int, dict[str, float]]] = {}
+    ordered = Classification.ordered(dataset)
     for fold in range(int(fold_N.max()) + 1):
         rows, test = np.flatnonzero((fold_N >= 0) & (fold_N != fold)), np.flatnonzero(fold_N == fold)
         encoders = FoldEncoders.fit(dataset, rows, group_column)
         arrays = encoders.encode(dataset, labels=training_labels(dataset, rows, group_column))
         for name, p_nxK in _predictions(arrays, dataset, rows, test):
-            found.setdefault(name, {})[fold] = classification_metrics(dataset.label[test], p_nxK)
+            found.setdefault(name, {})[fold] = classification_metrics(dataset.label[test], p_nxK, ordered)
             log(f"fold {fold}: {NAMES[name]}: accuracy {100 * found[name][fold]['accuracy']:.2f} %")
     return found
 

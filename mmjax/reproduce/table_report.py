@@ -18,7 +18,14 @@ from mmjax.reproduce.plot import PlotRow, plot_rows
 from mmjax.reproduce.statistics import corrected_resampled_t_test, holm
 from mmjax.tasks.metrics import show
 
-TITLES = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss", "mse_image": "image MSE"}
+TITLES = {
+    "accuracy": "accuracy %",
+    "balanced_accuracy": "balanced accuracy %",
+    "qwk": "QWK",
+    "macro_f1": "macro-F1",
+    "log_loss": "log loss",
+    "mse_image": "image MSE",
+}
 _NAMES = {"table1": "Table 1", "table2": "Table 2"}
 _TEST = (
     "Corrected resampled t-test (Nadeau and Bengio 2003): the variance of the folds' differences times 1/folds + test rows / "
@@ -103,7 +110,8 @@ class Report:
     @property
     def metrics(self) -> list[str]:
         """Metrics shown, the paper's first."""
-        return [self.metric, *(m for m in ("qwk", "macro_f1", "log_loss") if m in self.rows[0].summary["mean"])]
+        others = ("qwk", "balanced_accuracy", "macro_f1", "log_loss")
+        return [self.metric, *(m for m in others if m in self.rows[0].summary["mean"])]
 
     @property
     def same_data(self) -> bool:

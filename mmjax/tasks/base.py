@@ -194,6 +194,17 @@ class Task(ABC):
         return np.full(len(labels), -1, np.int32), ()
 
     @classmethod
+    def ordered(cls, dataset: Dataset) -> bool:
+        """Whether its classes have an order."""
+        del dataset
+        return False
+
+    @classmethod
+    def report(cls, dataset: Dataset) -> None:
+        """Tells `dataset.report` of what its labels do not allow."""
+        del dataset
+
+    @classmethod
     def labels(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
         """A number a row whose shares are alike in all folds; -1 keeps a row out of them."""
         return np.zeros(len(dataset), np.int32)

@@ -1,6 +1,6 @@
 """The classifier (paper, section 3.2): towers, fusion, codes; one class a row."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 
 from mmjax.config import Settings
-from mmjax.data.cells import MISSING, category_name
 from mmjax.data.data_report import DataReport
 from mmjax.datasets import synthetic
 from mmjax.datasets.dataset import Dataset
@@ -22,6 +21,7 @@ from mmjax.ops import on_cpu
 from mmjax.registry import register_task
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
+from mmjax.tasks.labels import find_schema_classes, in_order, number_labels
 from mmjax.tasks.reconstruction import Reconstruction, reconstruction_terms
 
 
@@ -33,8 +33,14 @@ class Classification(Task):
     needs_label = True
     predicts_classes = True
     primary = "accuracy"
-    percent = ("accuracy",)
-    titles: ClassVar[dict[str, str]] = {"accuracy": "accuracy %", "qwk": "QWK", "macro_f1": "macro-F1", "log_loss": "log loss"}
+    percent = ("accuracy", "balanced_accuracy")
+    titles: ClassVar[dict[str, str]] = {
+        "accuracy": "accuracy %",
+        "balanced_accuracy": "balanced accuracy %",
+        "qwk": "QWK",
+        "macro_f1": "macro-F1",
+        "log_loss": "log loss",
+    }
 
     @classmethod
     def phases(cls, settings: Settings) -> tuple[str, ...]:
@@ -130,12 +136,35 @@ class Classification(Task):
         required: bool = True,
     ) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
         """Class index of each row, -1 where the label is missing or no class; both are reported."""
-        known = classes if classes is not None else schema.classes or find_classes(labels)
-        label_N = number_labels(labels, known, file=path, name=schema.label, report=report)
+        known = classes if classes is not None else find_schema_classes(labels, schema, path, report)
+        fold = schema.label in schema.one_spelling
+        label_N = number_labels(labels, known, file=path, name=schema.label, report=report, fold=fold)
         kinds = len(np.unique(label_N[label_N >= 0]))
         if required and classes is None and kinds < 2:
             raise DataError(f"{path}: the label {schema.label!r} has {kinds} class(es); a classifier needs two.")
         return label_N, known
+
+    @classmethod
+    def ordered(cls, dataset: Dataset) -> bool:
+        """As the schema says; else numbers are, two classes are in either order, and words are not.
+
+        A workdir of before 0.2.0 keeps its metrics.
+        """
+        schema, classes = dataset.schema, dataset.classes
+        if dataset.reading == 1:
+            return True
+        return schema.ordered if schema.ordered is not None else bool(schema.classes) or in_order(classes)
+
+    @classmethod
+    def report(cls, dataset: Dataset) -> None:
+        """Says that kappa is left out."""
+        if not cls.ordered(dataset):
+            how = "classes = [...] in the schema, lowest first, or ordered = true, gives them one"
+            action = f"balanced accuracy in place of weighted kappa: the classes have no order; {how}"
+            found, column = ", ".join(dataset.classes), dataset.schema.label
+            dataset.report.add(
+                "classes_unordered", file=dataset.table.path, column=column, value=found, action=action, refuse=False
+            )
 
     @classmethod
     def labels(cls, dataset: Dataset) -> Int[np.ndarray, " N"]:
@@ -153,7 +182,7 @@ class Classification(Task):
 
     def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
         """See `classification_metrics`."""
-        return classification_metrics(label_N, self.probabilities(out))
+        return classification_metrics(label_N, self.probabilities(out), self.spec.ordered)
 
     def probabilities(self, out: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N K"]:
         """Softmax of the logits in float64 (paper, equation 11)."""
@@ -212,15 +241,19 @@ def correct(logits_BxK: Float[Array, "B K"], label_B: Int[Array, " B"], weight_B
     return jnp.sum(hit_B * counted_B), jnp.sum(counted_B)
 
 
-def classification_metrics(label_N: Int[np.ndarray, " N"], p_NxK: Float[np.ndarray, "N K"]) -> dict[str, float]:
+def classification_metrics(
+    label_N: Int[np.ndarray, " N"], p_NxK: Float[np.ndarray, "N K"], ordered: bool = True
+) -> dict[str, float]:
     """Accuracy, quadratic weighted kappa, macro-F1 and log loss over all K classes.
 
     Args:
       label_N: class index of every row; rows with -1 (no label, or one unseen in training) are not counted.
       p_NxK: class probabilities; the prediction is the most probable class, the first of equals.
+      ordered: whether the classes have an order.
 
     Returns:
       accuracy: fraction of rows predicted right.
+      balanced_accuracy: mean of the shares of each class that are predicted right; in place of qwk where there is no order.
       qwk: Cohen's kappa with weights (i - j)^2 (Cohen 1968); 0 where labels and predictions are all one and the same class,
         which shows no agreement beyond chance.
       macro_f1: mean of the F1 of all K classes; a class neither labelled nor predicted counts 0.
@@ -241,7 +274,11 @@ def classification_metrics(label_N: Int[np.ndarray, " N"], p_NxK: Float[np.ndarr
     p_NxK = p_NxK / p_NxK.sum(axis=1, keepdims=True)
     return {
         "accuracy": float(np.mean(prediction_N == label_N)),
-        "qwk": quadratic_weighted_kappa(label_N, prediction_N, p_NxK.shape[1]),
+        **(
+            {"qwk": quadratic_weighted_kappa(label_N, prediction_N, p_NxK.shape[1])}
+            if ordered
+            else {"balanced_accuracy": float(np.mean([np.mean(prediction_N[label_N == k] == k) for k in np.unique(label_N)]))}
+        ),
         "macro_f1": _macro_f1(label_N, prediction_N, p_NxK.shape[1]),
         "log_loss": float(log_loss(label_N, p_NxK, labels=np.arange(p_NxK.shape[1]))),
     }
@@ -257,34 +294,3 @@ def quadratic_weighted_kappa(label_N: Int[np.ndarray, " N"], prediction_N: Int[n
 
 def _macro_f1(label_N: Int[np.ndarray, " N"], prediction_N: Int[np.ndarray, " N"], classes: int) -> float:
     return float(f1_score(label_N, prediction_N, labels=np.arange(classes), average="macro", zero_division=0.0))  # type: ignore[arg-type]
-
-
-def find_classes(labels: Sequence[str]) -> tuple[str, ...]:
-    """The classes among labels: in numeric order where all are numbers, else in that of letters; '2' and '2.0' are one."""
-    found: dict[str, str] = {}
-    for value in dict.fromkeys(labels):
-        if value.lower() not in MISSING:
-            found.setdefault(category_name(value), value)
-    return tuple(sorted(found.values(), key=_order(found.values())))
-
-
-def number_labels(
-    labels: Sequence[str], classes: Sequence[str], *, file: str, name: str, report: DataReport
-) -> Int[np.ndarray, " N"]:
-    """Class index of each row, -1 where the label is missing or no class; both are reported."""
-    index = {category_name(c): i for i, c in enumerate(classes)} | {c: i for i, c in enumerate(classes)}
-    number = {v: index.get(v, index.get(category_name(v), -1)) for v in dict.fromkeys(labels)}
-    label_N = np.array([number[v] for v in labels], np.int32)
-    for row in np.flatnonzero(label_N < 0).tolist():
-        value = labels[row]
-        kind = "label_missing" if value.lower() in MISSING else "label_unknown"
-        report.add(kind, file=file, row=row, column=name, value=value, action="row is left out of folds and scores")
-    return label_N
-
-
-def _order(names: Iterable[str]) -> Callable[[str], tuple]:
-    try:
-        numbers = {name: float(name) for name in names}
-    except ValueError:
-        return lambda name: (name,)
-    return lambda name: (numbers[name], name)

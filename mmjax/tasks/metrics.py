@@ -15,7 +15,8 @@ def summarise(folds: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     Returns:
       {"mean": {metric: value}, "std": {metric: value}}.
     """
-    values = {name: np.array([fold[name] for fold in folds], np.float64) for name in folds[0]}
+    names = [name for name in folds[0] if all(name in fold for fold in folds)]  # of another version a fold may have others
+    values = {name: np.array([fold[name] for fold in folds], np.float64) for name in names}
     return {
         "mean": {name: float(v.mean()) for name, v in values.items()},
         "std": {name: float(v.std()) for name, v in values.items()},

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset, group_column, open_dataset
-from mmjax.datasets.encoders import FoldEncoders, training_labels
+from mmjax.datasets.encoders import FoldEncoders, saved_reading, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
@@ -148,6 +148,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         group=settings.cv.group,
         task=task.name,
         report=report,
+        reading=saved_reading(workdir.path),
         progress=partial(Progress(log).reach, "reading photos"),
         log=log,
     )
@@ -163,6 +164,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, path=path)
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
+    task.report(dataset)
     for line in report.summary_lines():
         log(line)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
@@ -214,7 +216,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     for modality in dataset.modalities:
         modality.check_settings(settings)
     run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
-    run.spec = encoders[0].spec.padded([e.spec for e in encoders])
+    run.spec = replace(encoders[0].spec.padded([e.spec for e in encoders]), ordered=task_class(last).ordered(dataset))
     for number in numbers:
         fitted, (train, valid, test) = encoders[number], splits[number]
         constant = fold_constants(run.task(last), fitted.spec, label_N, train)

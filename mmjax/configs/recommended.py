@@ -11,7 +11,7 @@ from typing import Any
 
 from mmjax.configs.base import base
 
-MODALITIES = ("tabular", "entity", "words", "linear", "vectors")
+MODALITIES = ("tabular", "entity", "profile", "words", "linear", "vectors")
 
 
 def get_config(arg: str = "") -> Any:
@@ -21,9 +21,9 @@ def get_config(arg: str = "") -> Any:
     config.model.tabular.update(hidden=(), dropout=0.0)
     config.model.vectors.update(hidden=(), dropout=0.0)
     config.data.update(bins=24, numbers="piecewise", exact_values=30, vector_root=True, vector_clip=4.0, vector_least=0.005)
-    config.optim.update(name="adamw", learning_rate=0.002, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
-    config.optim.update(schedule="cosine", warmup_fraction=0.05, average=0.99)
-    config.train.update(batch_size=256, batch_share=0.125, max_epochs=16, min_steps=400, patience=1000)
+    config.optim.update(name="adamw", learning_rate=0.003, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
+    config.optim.update(schedule="cosine", warmup_fraction=0.05, average=0.98)
+    config.train.update(batch_size=256, batch_share=0.125, max_epochs=10, min_steps=400, patience=1000)
     config.train.update(monitor="loss", refit=False)
     config.cv.valid_fraction = 0.1
     return config

@@ -6,7 +6,7 @@ from threading import RLock
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt64
+from jaxtyping import Bool, Float, Int, UInt8, UInt64
 
 from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import READING, MissingWords
@@ -39,12 +39,15 @@ class RawTexts(Columns):
     reading: int = READING
     _counts: dict[tuple[int, str], Sparse] = field(default_factory=dict, compare=False, repr=False)
     _weights: dict[tuple[int, str], list[tuple[TermWeights, Sparse]]] = field(default_factory=dict, compare=False, repr=False)
+    _statistics: dict[int, Float[np.ndarray, "N 6"]] = field(default_factory=dict, compare=False, repr=False)
     _lock: Any = field(default_factory=RLock, compare=False, repr=False)
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
         first = self.end_NxC[rows.start - 1, -1] if rows.start else self.start
-        return type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first), self.reading)
+        part = type(self)(self.names, self.byte_n, self.end_NxC[rows], int(first), self.reading)
+        part._statistics.update({c: value_Nx6[rows] for c, value_Nx6 in self._statistics.items()})
+        return part
 
     def texts(self, column: int) -> list[str]:
         """A column's texts."""
@@ -58,6 +61,13 @@ class RawTexts(Columns):
             if (column, analyzer) not in self._counts:
                 self._counts[column, analyzer] = count_terms(analyzer, self.texts(column), self.reading)
             return self._counts[column, analyzer]
+
+    def statistics(self, column: int) -> Float[np.ndarray, "N 6"]:
+        """Length, words, exclamation and question marks, capitals and digits of each text, counted once for all folds."""
+        with self._lock:
+            if column not in self._statistics:
+                self._statistics[column] = _statistics(self.texts(column))
+            return self._statistics[column]
 
     def weights(self, column: int, terms: TermWeights) -> Sparse:
         """TF-IDF of a column's texts; those of the last few terms that were asked for are kept."""
@@ -123,3 +133,14 @@ class RawTextReader(Reader):
             for name, words in self._missing.items():
                 words.report(self._source.path, name, self._source.report)
         return self._finished
+
+
+def _statistics(texts: Sequence[str]) -> Float[np.ndarray, "N 6"]:
+    """Length, words, exclamation and question marks, capitals and digits of each text."""
+
+    def of(text: str) -> tuple[float, ...]:
+        size = len(text) + 1
+        capitals, digits = sum(map(str.isupper, text)) / size, sum(map(str.isdigit, text)) / size
+        return np.log1p(len(text)), np.log1p(len(text.split())), text.count("!"), text.count("?"), capitals, digits
+
+    return np.array([of(text) for text in texts], np.float64).reshape(len(texts), 6)

@@ -1,24 +1,22 @@
 """The linear path: logistic regression on words, pieces of words, categories and bins of numbers, straight to the scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt64
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from scipy import sparse
 
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, in_memory
-from mmjax.data.data_report import DataReport
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.logistic import LogisticFit, cross_fit, fit_logistic
-from mmjax.encoding.raw_texts import RawTextReader, RawTexts
-from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
 from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.encoding.term_weights import Sparse, TermWeights
-from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
+from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
+from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality
 from mmjax.schema import Schema
@@ -76,16 +74,15 @@ class Linear(Modality):
         """The other modalities' columns stay theirs."""
         return schema
 
-    def reader(self, source: TableContext) -> "LinearReader":
+    def reader(self, source: TableContext) -> WholeRowReader:
         """Reads texts and table."""
-        table = TabularReader(self.schema, replace(source, report=DataReport()))  # the table's own modality reports
-        return LinearReader(RawTextReader.of(self._texts, source) if self._texts else None, table)
+        return WholeRowReader.of(self.schema, self._texts, source)
 
-    def fit(self, columns: "LinearColumns", rows: NDArray[np.integer]) -> "LinearEncoder":
+    def fit(self, columns: WholeRows, rows: NDArray[np.integer]) -> "LinearEncoder":
         """Without labels there is nothing to learn: no scores."""
         return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
 
-    def fit_labels(self, columns: "LinearColumns", labels: TrainingLabels) -> "LinearEncoder":
+    def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "LinearEncoder":
         """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
         if len(labels.label_N) > self.data.linear_rows:
             return LinearEncoder((), TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS), None)
@@ -117,46 +114,6 @@ class Linear(Modality):
 
 
 @dataclass(frozen=True)
-class LinearColumns(Columns):
-    """All rows: texts, where there are any, and the table."""
-
-    texts: RawTexts | None
-    table: TabularColumns
-
-    @property
-    def present(self) -> Bool[np.ndarray, " N"]:
-        """Every row."""
-        return self.table.present
-
-    def part(self, rows: slice) -> Self:
-        """Consecutive rows."""
-        return type(self)(None if self.texts is None else self.texts.part(rows), self.table.part(rows))
-
-    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
-        """Of texts and table."""
-        if self.texts is not None:
-            yield from self.texts.fingerprints()
-        yield from self.table.fingerprints()
-
-
-class LinearReader(Reader):
-    """Two readers in one."""
-
-    def __init__(self, texts: RawTextReader | None, table: TabularReader):
-        self._texts, self._table = texts, table
-
-    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
-        """Adds a chunk."""
-        if self._texts is not None:
-            self._texts.take(columns, first)
-        self._table.take(columns, first)
-
-    def finish(self, ids: Sequence[str]) -> LinearColumns:
-        """All rows."""
-        return LinearColumns(None if self._texts is None else self._texts.finish(ids), self._table.finish(ids))
-
-
-@dataclass(frozen=True)
 class LinearEncoder(Encoder):
     """Logistic regression of a fold.
 
@@ -171,7 +128,7 @@ class LinearEncoder(Encoder):
     logistic: LogisticFit | None
 
     @classmethod
-    def fit(cls, columns: LinearColumns, labels: TrainingLabels, *, terms: int, characters: float) -> "LinearEncoder":
+    def fit(cls, columns: WholeRows, labels: TrainingLabels, *, terms: int, characters: float) -> "LinearEncoder":
         """Fits everything on `labels.rows` alone; see `Linear.DataSettings` for the limits."""
         kept: list[tuple[int, TermWeights]] = []
         raw = columns.texts
@@ -193,7 +150,7 @@ class LinearEncoder(Encoder):
         """classes: K, 0 without labels."""
         return {"classes": 0 if self.logistic is None else len(self.logistic.intercept)}
 
-    def matrix(self, columns: LinearColumns) -> Sparse:
+    def matrix(self, columns: WholeRows) -> Sparse:
         """What the regression reads of every row: terms, then one-hot columns."""
         blocks = []
         for c, terms in self.terms:
@@ -204,7 +161,7 @@ class LinearEncoder(Encoder):
         return sparse.hstack(blocks, format="csr", dtype=np.float32)
 
     def transform(
-        self, columns: LinearColumns | None, rows: int, allocate: Allocate = in_memory
+        self, columns: WholeRows | None, rows: int, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """`score` of every row, as if it were new."""
         score_NxK = allocate((rows, self.sizes["classes"]), np.float32)
@@ -215,7 +172,7 @@ class LinearEncoder(Encoder):
         return {"score": score_NxK}, columns.present
 
     def transform_training(
-        self, columns: LinearColumns, labels: TrainingLabels, allocate: Allocate = in_memory
+        self, columns: WholeRows, labels: TrainingLabels, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """Training rows by regressions that were fitted on other training rows."""
         parts, present_N = self.transform(columns, len(columns.present), allocate)

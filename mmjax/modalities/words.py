@@ -95,7 +95,7 @@ class Words(Modality):
 
     @staticmethod
     def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """`text` and `short`: singular vectors; `statistic`: see `_statistics`; `neighbour`: see `Neighbours`."""
+        """`text` and `short`: singular vectors; `statistic`: see `RawTexts.statistics`; `neighbour`: see `Neighbours`."""
         return {part: ((size,), np.float32) for part, size in _widths(sizes).items()}
 
     @staticmethod
@@ -173,8 +173,7 @@ class WordsEncoder(Encoder):
         statistics = []
         for c in range(len(columns.names)):
             texts = columns.texts(c)
-            training = [texts[i] for i in labels.rows]
-            statistics.append(_statistics(training))
+            statistics.append(columns.statistics(c)[labels.rows])
             short = sum(map(len, texts)) <= _SHORT * len(texts)  # of the whole table: all folds have the same sizes
             for analyzer in ("word", "char") if short else ("word",):
                 blocks.append(_fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers[c], terms))
@@ -222,7 +221,7 @@ class WordsEncoder(Encoder):
         for part, long in (("text", True), ("short", False)):
             vectors = [columns.weights(b.column, b.terms) @ b.component for b in self._blocks(long=long)]
             parts[part][:] = np.concatenate(vectors, axis=1) if vectors else 0
-        statistic_NxS = np.concatenate([_statistics(columns.texts(c)) for c in range(len(columns.names))], axis=1)
+        statistic_NxS = np.concatenate([columns.statistics(c) for c in range(len(columns.names))], axis=1)
         parts["statistic"][:] = (statistic_NxS - self.mean) * self.scale
         if self.neighbours is not None:
             parts["neighbour"][:] = self.neighbours.labels_near(self.weights(columns), own_N)
@@ -258,14 +257,3 @@ def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: i
         found_VxD = np.asarray(TruncatedSVD(size, n_iter=3, random_state=0).fit(weight_nxV).components_).T
         component_VxD[:, :size] = found_VxD / max(np.sqrt(np.square(weight_nxV @ found_VxD).mean()), 1e-6)
     return Block(column, terms, component_VxD)
-
-
-def _statistics(texts: Sequence[str]) -> Float[np.ndarray, "N 6"]:
-    """Length, words, exclamation and question marks, capitals and digits of each text."""
-
-    def of(text: str) -> tuple[float, ...]:
-        size = len(text) + 1
-        capitals, digits = sum(map(str.isupper, text)) / size, sum(map(str.isdigit, text)) / size
-        return np.log1p(len(text)), np.log1p(len(text.split())), text.count("!"), text.count("?"), capitals, digits
-
-    return np.array([of(text) for text in texts], np.float64).reshape(len(texts), 6)

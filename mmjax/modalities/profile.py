@@ -1,0 +1,227 @@
+"""What an entity's rows are like on average: a seller who sells puppies, a brand whose texts are long. Labels are not read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt64
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mmjax.config_rules import positive
+from mmjax.data.arrays import CHUNK, Allocate, in_memory
+from mmjax.data.data_report import DataReport
+from mmjax.encoding.row_description import RowDescription
+from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
+from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
+from mmjax.modalities.entity import Entity, EntityColumns, EntityReader
+from mmjax.models.blocks import Blocks
+from mmjax.registry import register_modality
+from mmjax.schema import Schema
+
+_CLIP = 4.0
+
+
+@register_modality("profile")
+class Profile(Modality):
+    """One a column of entities: means over the rows that share a value, of the table and of the texts' statistics."""
+
+    on_request = True
+    nominal_sizes: ClassVar[dict[str, int]] = {"features": 150}
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.profile`: a dense layer."""
+
+        width: int = positive(32)
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One a column that `entity` reads, if there is anything to describe its rows by."""
+        described = schema["categorical"] + schema["continuous"] + schema["text"] + schema["short_text"]
+        columns = [m.column for m in Entity.all_of(schema, data)] if described else []
+        return [cls(cls.kind if len(columns) == 1 else f"{cls.kind}_{c}", c, schema, data) for c in columns]
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return self.schema["text"] + self.schema["short_text"]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The entity, and all that its rows are described by."""
+        return (self.column, *self._texts, *self.schema["categorical"], *self.schema["continuous"])
+
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Each text."""
+        return self._texts
+
+    def lacking(self, header: Sequence[str], source: TableContext) -> str:
+        """Only without the entity: texts may be empty, and the schema checks the table's own columns."""
+        del source
+        return "" if self.column in header else f"there is no column {self.column!r}"
+
+    def without(self, schema: Schema) -> Schema:
+        """The columns stay the other modalities'."""
+        return schema
+
+    def reader(self, source: TableContext) -> "ProfileReader":
+        """Reads the entity, texts and table."""
+        entity = EntityReader(self.column, replace(source, report=DataReport()))  # the entity's own modality reports
+        return ProfileReader(entity, WholeRowReader.of(self.schema, self._texts, source))
+
+    def fit(self, columns: "ProfileColumns", rows: NDArray[np.integer]) -> "ProfileEncoder":
+        """Learns which numbers describe a row, their means and deviations, and each value's sums."""
+        return ProfileEncoder.fit(columns, rows)
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "ProfileEncoder":
+        """Inverse of `ProfileEncoder.to_dict`."""
+        return ProfileEncoder.from_dict(values)
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`mean`: standardised."""
+        return {"mean": ((sizes["features"],), np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """A dense layer."""
+        del sizes
+        module = Blocks((model.profile.width,), dtype, model.input_dropout, axis_name, parent=None)
+        return Tower(module, lambda inputs, dtype: ((inputs["mean"].astype(dtype),), {}))
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The means."""
+        del model
+        return Target(sizes["features"], lambda inputs, _, dtype: inputs["mean"].astype(dtype))
+
+
+@dataclass(frozen=True)
+class ProfileColumns(Columns):
+    """All rows."""
+
+    entity: EntityColumns
+    rows: WholeRows
+
+    @property
+    def present(self) -> Bool[np.ndarray, " N"]:
+        """Rows with an entity."""
+        return self.entity.present
+
+    def part(self, rows: slice) -> Self:
+        """Consecutive rows."""
+        return type(self)(self.entity.part(rows), self.rows.part(rows))
+
+    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Of all columns."""
+        yield from self.entity.fingerprints()
+        yield from self.rows.fingerprints()
+
+
+class ProfileReader(Reader):
+    """Two readers in one."""
+
+    def __init__(self, entity: EntityReader, rows: WholeRowReader):
+        self._entity, self._rows = entity, rows
+
+    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
+        """Adds a chunk."""
+        self._entity.take(columns, first)
+        self._rows.take(columns, first)
+
+    def finish(self, ids: Sequence[str]) -> ProfileColumns:
+        """All rows."""
+        return ProfileColumns(self._entity.finish(ids), self._rows.finish(ids))
+
+
+@dataclass(frozen=True)
+class ProfileEncoder(Encoder):
+    """Means of an entity's rows.
+
+    Attributes:
+      values: those of the training rows, sorted.
+      total, count: sum of the descriptions of a value's rows in the training table, and how many they are.
+      mean, scale: of the training rows' profiles.
+      description: of a row.
+    """
+
+    values: tuple[str, ...]
+    total: Float[np.ndarray, "V P"]
+    count: Int[np.ndarray, " V"]
+    mean: Float[np.ndarray, " P"]
+    scale: Float[np.ndarray, " P"]
+    description: RowDescription
+
+    @classmethod
+    def fit(cls, columns: ProfileColumns, rows: NDArray[np.integer]) -> "ProfileEncoder":
+        """Learns from `rows`; the means are over the whole table, as counts are: no label is needed to know them."""
+        description = RowDescription.fit(columns.rows, np.asarray(rows))
+        total_VxP, count_V = _totals(description, columns)
+        known_V = np.bincount(columns.entity.code_N[rows][columns.present[rows]], minlength=len(count_V))
+        values = columns.entity.values
+        seen = sorted(np.flatnonzero(known_V), key=lambda v: values[v])
+        profile_VxP = total_VxP[seen] / np.maximum(count_V[seen, None], 1)
+        weight_Vx1 = known_V[seen, None] / max(known_V.sum(), 1)
+        mean_P = (weight_Vx1 * profile_VxP).sum(axis=0)
+        deviation_P = np.sqrt((weight_Vx1 * (profile_VxP - mean_P) ** 2).sum(axis=0))
+        scale_P = np.divide(1, deviation_P, out=np.zeros_like(deviation_P), where=deviation_P > 1e-4)
+        names = tuple(values[v] for v in seen)
+        return cls(names, total_VxP[seen].astype(np.float32), count_V[seen], mean_P, scale_P, description)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """features: P."""
+        return {"features": len(self.mean)}
+
+    def transform(
+        self, columns: ProfileColumns | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """`mean`: over the rows of this table and of the training table that share the row's value."""
+        mean_NxP = allocate((rows, len(self.mean)), np.float32)
+        if columns is None:
+            mean_NxP[:] = 0
+            return {"mean": mean_NxP}, np.zeros(rows, bool)
+        total_VxP, count_V = _totals(self.description, columns)
+        at = {value: i for i, value in enumerate(self.values)}
+        # The training table counts twice there, which changes no mean.
+        known = [(v, at[value]) for v, value in enumerate(columns.entity.values) if value in at]
+        if known:
+            here, there = np.array(known).T
+            total_VxP[here] += self.total[there]
+            count_V[here] += self.count[there]
+        profile_VxP = (total_VxP / np.maximum(count_V[:, None], 1) - self.mean) * self.scale
+        profile_VxP = np.vstack([np.clip(profile_VxP, -_CLIP, _CLIP), np.zeros_like(self.mean)]).astype(np.float32)
+        mean_NxP[:] = profile_VxP[columns.entity.code_N]  # code -1 reads the last entry
+        return {"mean": mean_NxP}, columns.present
+
+    def notes(self) -> list[str]:
+        """What is read."""
+        return [f"profile: {len(self.mean)} means over the rows of each of {len(self.values)} values."]
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "ProfileEncoder":
+        """Inverse of `to_dict`."""
+        arrays = d["total"], d["count"], d["mean"], d["scale"]
+        return cls(tuple(map(str, d["values"])), *arrays, RowDescription.from_dict(d["description"]))
+
+
+def _totals(description: RowDescription, columns: ProfileColumns) -> tuple[Float[np.ndarray, "V P"], Int[np.ndarray, " V"]]:
+    """Sum of the descriptions of each value's rows, and how many they are."""
+    code_N, values = columns.entity.code_N, len(columns.entity.values)
+    texts = columns.rows.texts
+    if texts is not None:
+        for c in range(len(texts.names)):
+            texts.statistics(c)  # of all rows at once, which their parts then know
+    total_VxP = np.zeros((values, description.size(0 if texts is None else len(texts.names))))
+    for start in range(0, len(code_N), CHUNK):
+        part = slice(start, min(start + CHUNK, len(code_N)))
+        row_n = np.flatnonzero(code_N[part] >= 0)
+        one = np.ones(len(row_n), np.float32)
+        shape = values, part.stop - part.start
+        total_VxP += sparse.csr_matrix((one, (code_N[part][row_n], row_n)), shape=shape) @ description.describe(
+            columns.rows.part(part)
+        )
+    return total_VxP, np.bincount(code_N[code_N >= 0], minlength=values)

@@ -25,7 +25,7 @@ from mmjax.train.cross_validation import cross_validate
 
 F32 = jnp.dtype("float32")
 NAN, INF = np.nan, np.inf
-PARTS = ("tabular", "entity", "profile", "words", "linear")
+PARTS = ("tabular", "entity", "profile", "words", "linear", "forest")
 
 
 def context(**options) -> TableContext:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmjax.configs.base import base
 
-MODALITIES = ("tabular", "entity", "profile", "words", "linear", "vectors")
+MODALITIES = ("tabular", "entity", "profile", "words", "linear", "forest", "vectors")
 
 
 def get_config(arg: str = "") -> Any:

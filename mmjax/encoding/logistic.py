@@ -62,13 +62,14 @@ def cross_fit(matrix: Any, labels: TrainingLabels, strength: float, parts: int =
     """
     rows = labels.rows
     out = np.full((len(rows), labels.classes), np.nan, np.float32)
-    for fitted, left in list(_split(rows, labels))[:parts]:
+    for fitted, left in list(split(rows, labels))[:parts]:
         known = rows[fitted][labels.label_N[rows[fitted]] >= 0]
         out[left] = _fit(matrix, known, labels, strength).scores(matrix[rows[left]])
     return out
 
 
-def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places among `rows` to fit on and to score, part by part; no group is in two where folds keep groups together."""
     from sklearn.model_selection import GroupKFold, KFold  # noqa: PLC0415 - a second, and only this modality needs it
 
     if labels.group_N is not None:
@@ -78,7 +79,6 @@ def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tupl
 
 def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, strength: float) -> LogisticFit:
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second, and only this modality needs it
-    from sklearn.multiclass import OneVsRestClassifier  # noqa: PLC0415
 
     label_n = labels.label_N[rows]
     coefficient = np.zeros((matrix.shape[1], labels.classes), np.float32)
@@ -88,9 +88,11 @@ def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, stren
         intercept[found] = 0
         return LogisticFit(coefficient, intercept, strength)
     # One class against the rest, by dual coordinate descent (Hsieh et al. 2008): a third to a tenth of L-BFGS' time here.
-    one = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
-    models: Any = OneVsRestClassifier(one).fit(matrix[rows], label_n).estimators_
-    for k, model in zip(found, models if len(found) > 2 else (models[0],) * 2, strict=True):
-        sign = -1 if len(found) == 2 and k == found[0] else 1  # of two classes there is one model, the second one's
-        coefficient[:, k], intercept[k] = sign * model.coef_[0], sign * model.intercept_[0]
+    # Not scikit-learn's OneVsRestClassifier: it changes Python's warning filters, which several threads must not do at once.
+    for k in found if len(found) > 2 else found[1:]:
+        one = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
+        one.fit(matrix[rows], label_n == k)
+        coefficient[:, k], intercept[k] = one.coef_[0], float(np.ravel(one.intercept_)[0])
+    if len(found) == 2:
+        coefficient[:, found[0]], intercept[found[0]] = -coefficient[:, found[1]], -intercept[found[1]]
     return LogisticFit(coefficient, intercept, strength)

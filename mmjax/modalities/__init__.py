@@ -8,3 +8,4 @@ from mmjax.modalities import entity as entity
 from mmjax.modalities import profile as profile
 from mmjax.modalities import words as words
 from mmjax.modalities import linear as linear
+from mmjax.modalities import forest as forest

@@ -94,11 +94,12 @@ class MultiModalClassifier(nn.Module):
         return [p if p.shape[-1] == width else layer(name=f"widen_{name}")(p) for name, p in v.items()]
 
     def _scores(self, batch: dict[str, Any]) -> Float[Array, "B K"]:
-        """What modalities say of the classes themselves, each at a scale that is learnt and starts at 1."""
+        """What modalities say of the classes themselves, each at a scale that is learnt; at first their mean counts."""
         total = jnp.zeros((len(batch["present"]), self.outputs), jnp.float32)
+        start = nn.initializers.constant(1 / max(1, sum(tower.scores is not None for tower in self.towers.values())))
         for i, (name, tower) in enumerate(self.towers.items()):
             if tower.scores is not None:
-                scale_1 = self.param(f"scale_{name}", nn.initializers.ones, (1,))
+                scale_1 = self.param(f"scale_{name}", start, (1,))
                 total += scale_1[None] * tower.scores(inputs_of(batch, name)) * batch["present"][:, i, None]
         return total
 

@@ -1,0 +1,223 @@
+"""A random forest on the table's columns, whose class scores go straight to the classifier's: for small tables.
+
+A thousand rows teach a network little of thresholds and of columns that only say something together; trees find these.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from mmjax.config_rules import positive
+from mmjax.data.arrays import Allocate, in_memory
+from mmjax.encoding.base import TrainingLabels
+from mmjax.encoding.logistic import split
+from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
+from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
+from mmjax.models.blocks import Blocks
+from mmjax.registry import register_modality
+from mmjax.schema import Schema
+
+_BINS, _LEAF, _UNSURE, _BLOCK = 255, 2, 0.02, 2048
+"""Edges of a number between which trees cut; rows of a leaf; share of a score that is even over the classes."""
+
+
+@register_modality("forest")
+class Forest(Modality):
+    """All categories and numbers of a table; every row has it."""
+
+    on_request = True
+    nominal_sizes: ClassVar[dict[str, int]] = {"classes": 5}
+
+    @dataclass(frozen=True)
+    class DataSettings:
+        """Joins `config.data`."""
+
+        forest_rows: int = positive(6000)  # a larger table has no forest: the network finds there what it says
+        forest_trees: int = positive(200)
+
+    @dataclass(frozen=True)
+    class ModelSettings:
+        """`config.model.forest`: a dense layer beside the scores themselves."""
+
+        width: int = positive(16)
+
+    @classmethod
+    def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
+        """One, if there is a table."""
+        return [cls(cls.kind, "", schema, data)] if schema["categorical"] + schema["continuous"] else []
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every category and number."""
+        return self.schema["categorical"] + self.schema["continuous"]
+
+    def lacking(self, header: Any, source: TableContext) -> str:
+        """Never: the schema checks the table's own columns."""
+        del header, source
+        return ""
+
+    def without(self, schema: Schema) -> Schema:
+        """The columns stay the other modalities'."""
+        return schema
+
+    def reader(self, source: TableContext) -> WholeRowReader:
+        """Reads the table, with the texts that others want."""
+        return WholeRowReader.of(self.schema, self.schema["text"] + self.schema["short_text"], source)
+
+    def fit(self, columns: WholeRows, rows: NDArray[np.integer]) -> "ForestEncoder":
+        """Without labels there is nothing to learn: no scores."""
+        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
+
+    def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "ForestEncoder":
+        """Grows the trees."""
+        table = TabularEncoder.fit(columns.table, labels.rows, bins=_BINS, piecewise=True)
+        known = labels.rows[labels.label_N[labels.rows] >= 0]
+        if len(labels.label_N) > self.data.forest_rows or labels.classes < 2 or len(known) < 2 * _LEAF:
+            return ForestEncoder(table, None)
+        return ForestEncoder(table, Trees.grow(inputs(table, columns), known, labels, self.data.forest_trees))
+
+    @classmethod
+    def load_encoder(cls, values: dict[str, Any]) -> "ForestEncoder":
+        """Inverse of `ForestEncoder.to_dict`."""
+        trees = values["trees"]
+        return ForestEncoder(TabularEncoder.from_dict(values["table"]), None if trees is None else Trees(**trees))
+
+    @staticmethod
+    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """`score`: logarithm of each class's probability."""
+        return {"score": ((sizes["classes"],), np.float32)}
+
+    @staticmethod
+    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
+        """A dense layer over the scores, which also go straight to the classifier's."""
+        module = Blocks((model.forest.width,), dtype, model.input_dropout, axis_name, parent=None)
+        scores = (lambda inputs: inputs["score"]) if sizes["classes"] else None
+        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), scores)
+
+    @staticmethod
+    def target(sizes: Sizes, model: Any) -> Target:
+        """The scores."""
+        del model
+        return Target(sizes["classes"], lambda inputs, _, dtype: inputs["score"].astype(dtype))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A forest as plain arrays, its trees one after the other (scikit-learn's documented `tree_`).
+
+    Attributes:
+      root: node at which each tree begins.
+      left, right: nodes to go to; a leaf goes to itself.
+      feature, threshold: left where the input is at most the threshold.
+      value: share of each class among a node's training rows.
+    """
+
+    root: Int[np.ndarray, " T"]
+    left: Int[np.ndarray, " n"]
+    right: Int[np.ndarray, " n"]
+    feature: Int[np.ndarray, " n"]
+    threshold: Float[np.ndarray, " n"]
+    value: Float[np.ndarray, "n K"]
+
+    @classmethod
+    def grow(cls, x_NxD: Float[np.ndarray, "N D"], rows: Int[np.ndarray, " n"], labels: TrainingLabels, trees: int) -> "Trees":
+        """Breiman's forest (2001) on the labelled training rows `rows`.
+
+        Not scikit-learn's own loop: it changes Python's warning filters, which several threads must not do at once.
+        """
+        from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - a second, and only this modality needs it
+
+        found, label_n = np.unique(labels.label_N[rows], return_inverse=True)
+        draw = np.random.default_rng(0)
+        grown = []
+        for seed in range(trees):
+            drawn_n = draw.integers(0, len(rows), len(rows))
+            tree = DecisionTreeClassifier(max_features="sqrt", min_samples_leaf=_LEAF, random_state=seed)
+            tree.fit(x_NxD[rows[drawn_n]], label_n[drawn_n])
+            grown.append((tree.tree_, tree.classes_))
+        root = np.cumsum([0, *(tree.node_count for tree, _ in grown)])[:-1].astype(np.int32)
+
+        def child(name: str) -> np.ndarray:
+            sides = [(getattr(tree, name), np.arange(tree.node_count)) for tree, _ in grown]
+            nodes = [np.where(side < 0, own, side) + at for (side, own), at in zip(sides, root, strict=True)]
+            return np.concatenate(nodes).astype(np.int32)
+
+        value_nxK = np.zeros((sum(tree.node_count for tree, _ in grown), labels.classes), np.float32)
+        for at, (tree, classes) in zip(root, grown, strict=True):
+            value_nxK[at : at + tree.node_count, found[classes]] = tree.value[:, 0]
+        feature_n = np.maximum(np.concatenate([tree.feature for tree, _ in grown]), 0).astype(np.int32)
+        threshold_n = np.concatenate([tree.threshold for tree, _ in grown])
+        return cls(root, child("children_left"), child("children_right"), feature_n, threshold_n, value_nxK)
+
+    def scores(self, x_NxD: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        """Logarithm of each class's probability."""
+        out_NxK = np.zeros((len(x_NxD), self.value.shape[1]), np.float32)
+        for start in range(0, len(x_NxD), _BLOCK):
+            x_bxD = x_NxD[start : start + _BLOCK]
+            row_bx1 = np.arange(len(x_bxD))[:, None]
+            node_bxT = np.broadcast_to(self.root, (len(x_bxD), len(self.root)))
+            while True:
+                goes_left = x_bxD[row_bx1, self.feature[node_bxT]] <= self.threshold[node_bxT]
+                after_bxT = np.where(goes_left, self.left[node_bxT], self.right[node_bxT])
+                if np.array_equal(after_bxT, node_bxT):
+                    break
+                node_bxT = after_bxT
+            out_NxK[start : start + _BLOCK] = self.value[node_bxT].mean(axis=1)
+        return np.log((1 - _UNSURE) * out_NxK + _UNSURE / out_NxK.shape[1])
+
+
+@dataclass(frozen=True)
+class ForestEncoder(Encoder):
+    """What a fold learnt of the table.
+
+    Attributes:
+      table: categories, and edges of numbers.
+      trees: None without labels, or in a large table.
+    """
+
+    table: TabularEncoder
+    trees: Trees | None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """classes: K, 0 without trees."""
+        return {"classes": 0 if self.trees is None else self.trees.value.shape[1]}
+
+    def transform(
+        self, columns: WholeRows | None, rows: int, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """`score` of every row, as if it were new."""
+        score_NxK = allocate((rows, self.sizes["classes"]), np.float32)
+        score_NxK[:] = 0 if columns is None or self.trees is None else self.trees.scores(inputs(self.table, columns))
+        return {"score": score_NxK}, np.full(rows, self.trees is not None and columns is not None)
+
+    def transform_training(
+        self, columns: WholeRows, labels: TrainingLabels, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """Training rows by forests that were grown on other training rows."""
+        parts, present_N = self.transform(columns, len(columns.present), allocate)
+        if self.trees is not None:
+            x_NxD, rows = inputs(self.table, columns), labels.rows
+            for fitted, left in split(rows, labels):
+                known = rows[fitted][labels.label_N[rows[fitted]] >= 0]
+                trees = Trees.grow(x_NxD, known, labels, len(self.trees.root))
+                parts["score"][rows[left]] = trees.scores(x_NxD[rows[left]])
+        return parts, present_N
+
+    def notes(self) -> list[str]:
+        """What is read."""
+        if self.trees is None:
+            return ["forest: left out, the table is large or has no labels."]
+        return [f"forest: {len(self.trees.root)} trees."]
+
+
+def inputs(table: TabularEncoder, columns: WholeRows) -> Float[np.ndarray, "N D"]:
+    """What the trees read: each number's place among its quantiles, -1 where it is missing, and one-hot categories."""
+    parts, _ = table.transform(columns.table, len(columns.present))
+    id_NxC, onehot_NxO = parts["id"], np.zeros((len(columns.present), table.onehot + 1), np.float32)
+    np.put_along_axis(onehot_NxO, np.where(id_NxC < 0, table.onehot, id_NxC).astype(np.int64), 1, axis=1)
+    return np.concatenate([parts["number"], onehot_NxO[:, :-1]], axis=1).astype(np.float32)

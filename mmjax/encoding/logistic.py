@@ -62,13 +62,13 @@ def cross_fit(matrix: Any, labels: TrainingLabels, strength: float, parts: int =
     """
     rows = labels.rows
     out = np.full((len(rows), labels.classes), np.nan, np.float32)
-    for fitted, left in list(split(rows, labels))[:parts]:
+    for fitted, left in list(_split(rows, labels))[:parts]:
         known = rows[fitted][labels.label_N[rows[fitted]] >= 0]
         out[left] = _fit(matrix, known, labels, strength).scores(matrix[rows[left]])
     return out
 
 
-def split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places among `rows` to fit on and to score, part by part; no group is in two where folds keep groups together."""
     from sklearn.model_selection import GroupKFold, KFold  # noqa: PLC0415 - a second, and only this modality needs it
 

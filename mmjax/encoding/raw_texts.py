@@ -81,6 +81,11 @@ class RawTexts(Columns):
         return weight_NxV
 
     @property
+    def characters(self) -> int:
+        """Of all texts, about: bytes."""
+        return int(self.end_NxC[-1, -1]) - self.start if len(self.end_NxC) else 0
+
+    @property
     def present(self) -> Bool[np.ndarray, " N"]:
         """Rows with a character in any column."""
         before_N = np.concatenate([[self.start], self.end_NxC[:-1, -1]])

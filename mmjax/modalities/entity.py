@@ -21,7 +21,7 @@ from mmjax.ops.piecewise import piecewise
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
 
-_BINS = 24
+_BINS, _LEAST = 24, 1e-6
 
 
 @register_modality("entity")
@@ -71,18 +71,19 @@ class Entity(Modality):
 
     @staticmethod
     def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """`place`: of the count among its quantiles, -1 without a value; `label`: see the encoder."""
-        return {"place": ((1,), np.float32), "label": ((_width(sizes),), np.float32)}
+        """`place`: of the count among its quantiles, -1 without a value; `label` and `score`: see the encoder."""
+        label, score = ((_width(sizes),), np.float32), ((sizes["classes"],), np.float32)
+        return {"place": ((1,), np.float32), "label": label, "score": score}
 
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
-        """A dense layer over each."""
+        """A dense layer over each; what the value says of the classes goes straight to their scores, too."""
         module = Blocks((model.entity.width,) * 2, dtype, model.input_dropout, axis_name, parent=None)
 
         def read(inputs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
             return (piecewise(inputs["place"], sizes["bins"]).astype(dtype), inputs["label"].astype(dtype)), {}
 
-        return Tower(module, read)
+        return Tower(module, read, (lambda inputs: inputs["score"]) if sizes["classes"] else None)
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
@@ -211,18 +212,18 @@ class EntityEncoder(Encoder):
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """Each row as if it were new: its value's label frequencies are those of all training rows."""
         if columns is None:
-            size = _width(self.sizes)
-            parts = {"place": np.full((rows, 1), -1, np.float32), "label": np.zeros((rows, size), np.float32)}
-            return parts, np.zeros(rows, bool)
+            widths = {"place": 1, "label": _width(self.sizes), "score": len(self.prior)}
+            return {n: np.full((rows, w), -(n == "place"), np.float32) for n, w in widths.items()}, np.zeros(rows, bool)
         at_N = self._places(columns)
         # A row that is scored later may be one of few in its file: the training table's count stands where it is larger.
         known_N = np.where(at_N >= 0, np.asarray((*self.counts, 0))[at_N], 0)
         count_N = np.maximum(columns.count_N, known_N)
         place_Nx1, label_NxL = allocate((rows, 1), np.float32), allocate((rows, _width(self.sizes)), np.float32)
         place_Nx1[:, 0] = place_among(self.edges, np.where(columns.present, count_N, np.nan))
+        score_NxK = allocate((rows, len(self.prior)), np.float32)
         if self.prior:
-            label_NxL[:] = self._frequencies(self._sums(at_N))
-        return {"place": place_Nx1, "label": label_NxL}, columns.present
+            label_NxL[:], score_NxK[:] = self._frequencies(self._sums(at_N))
+        return {"place": place_Nx1, "label": label_NxL, "score": score_NxK}, columns.present
 
     def transform_training(
         self, columns: EntityColumns, labels: TrainingLabels, allocate: Allocate = in_memory
@@ -235,14 +236,15 @@ class EntityEncoder(Encoder):
         sums_nxK = self._sums(at_n)
         own_n = np.flatnonzero((at_n >= 0) & (label_n >= 0))
         sums_nxK[own_n, label_n[own_n]] -= 1
-        parts["label"][labels.rows] = self._frequencies(sums_nxK)
+        parts["label"][labels.rows], parts["score"][labels.rows] = self._frequencies(sums_nxK)
         return parts, present_N
 
-    def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n L"]:
-        """Smoothed frequencies less the prior, and how many rows they are of (logarithm)."""
+    def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> tuple[Float[np.ndarray, "n L"], Float[np.ndarray, "n K"]]:
+        """Smoothed frequencies less the prior and the logarithm of their rows; their logarithm less the prior's."""
         prior_K, count_nx1 = np.asarray(self.prior), sums_nxK.sum(axis=1, keepdims=True)
         smoothed_nxK = (sums_nxK + self.smoothing * prior_K) / (count_nx1 + self.smoothing)
-        return np.concatenate([smoothed_nxK - prior_K, np.log1p(count_nx1)], axis=1)
+        label_nxL = np.concatenate([smoothed_nxK - prior_K, np.log1p(count_nx1)], axis=1)
+        return label_nxL, np.log(np.maximum(smoothed_nxK, _LEAST) / np.maximum(prior_K, _LEAST))
 
     def _places(self, columns: EntityColumns) -> Int[np.ndarray, " N"]:
         """Place among `values` of each row's value, -1 where no training row has it."""

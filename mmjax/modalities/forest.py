@@ -3,6 +3,7 @@
 A thousand rows teach a network little of thresholds and of columns that only say something together; trees find these.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.encoding.base import TrainingLabels
-from mmjax.encoding.logistic import split
 from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
 from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
@@ -21,8 +21,8 @@ from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality
 from mmjax.schema import Schema
 
-_BINS, _LEAF, _UNSURE, _BLOCK = 255, 2, 0.02, 2048
-"""Edges of a number between which trees cut; rows of a leaf; share of a score that is even over the classes."""
+_BINS, _LEAF, _UNSURE, _DRAWN, _BLOCK = 255, 2, 0.02, 4000, 2048
+"""Edges of a number, between which trees cut; rows of a leaf; share of a score that is even over the classes; rows of a tree."""
 
 
 @register_modality("forest")
@@ -36,7 +36,7 @@ class Forest(Modality):
     class DataSettings:
         """Joins `config.data`."""
 
-        forest_rows: int = positive(6000)  # a larger table has no forest: the network finds there what it says
+        forest_rows: int = positive(30_000)  # a larger table has no forest: the network finds there what it says
         forest_trees: int = positive(200)
 
     @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Forest(Modality):
         known = labels.rows[labels.label_N[labels.rows] >= 0]
         if len(labels.label_N) > self.data.forest_rows or labels.classes < 2 or len(known) < 2 * _LEAF:
             return ForestEncoder(table, None)
-        return ForestEncoder(table, Trees.grow(inputs(table, columns), known, labels, self.data.forest_trees))
+        return ForestEncoder(table, Trees.grow(inputs(table, columns), labels, self.data.forest_trees))
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "ForestEncoder":
@@ -124,20 +124,17 @@ class Trees:
     value: Float[np.ndarray, "n K"]
 
     @classmethod
-    def grow(cls, x_NxD: Float[np.ndarray, "N D"], rows: Int[np.ndarray, " n"], labels: TrainingLabels, trees: int) -> "Trees":
-        """Breiman's forest (2001) on the labelled training rows `rows`.
+    def grow(cls, x_NxD: Float[np.ndarray, "N D"], labels: TrainingLabels, trees: int) -> "Trees":
+        """Breiman's forest (2001) on the labelled training rows.
 
         Not scikit-learn's own loop: it changes Python's warning filters, which several threads must not do at once.
         """
         from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - a second, and only this modality needs it
 
-        found, label_n = np.unique(labels.label_N[rows], return_inverse=True)
-        draw = np.random.default_rng(0)
         grown = []
-        for seed in range(trees):
-            drawn_n = draw.integers(0, len(rows), len(rows))
+        for seed, rows in enumerate(_drawn(labels, trees)):
             tree = DecisionTreeClassifier(max_features="sqrt", min_samples_leaf=_LEAF, random_state=seed)
-            tree.fit(x_NxD[rows[drawn_n]], label_n[drawn_n])
+            tree.fit(x_NxD[rows], labels.label_N[rows])
             grown.append((tree.tree_, tree.classes_))
         root = np.cumsum([0, *(tree.node_count for tree, _ in grown)])[:-1].astype(np.int32)
 
@@ -148,13 +145,15 @@ class Trees:
 
         value_nxK = np.zeros((sum(tree.node_count for tree, _ in grown), labels.classes), np.float32)
         for at, (tree, classes) in zip(root, grown, strict=True):
-            value_nxK[at : at + tree.node_count, found[classes]] = tree.value[:, 0]
+            value_nxK[at : at + tree.node_count, classes] = tree.value[:, 0]
         feature_n = np.maximum(np.concatenate([tree.feature for tree, _ in grown]), 0).astype(np.int32)
         threshold_n = np.concatenate([tree.threshold for tree, _ in grown])
         return cls(root, child("children_left"), child("children_right"), feature_n, threshold_n, value_nxK)
 
-    def scores(self, x_NxD: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        """Logarithm of each class's probability."""
+    def scores(
+        self, x_NxD: Float[np.ndarray, "N D"], counts_NxT: Float[np.ndarray, "N T"] | None = None
+    ) -> Float[np.ndarray, "N K"]:
+        """Logarithm of each class's probability; `counts_NxT` is 1 for the trees that a row may ask, None: all."""
         out_NxK = np.zeros((len(x_NxD), self.value.shape[1]), np.float32)
         for start in range(0, len(x_NxD), _BLOCK):
             x_bxD = x_NxD[start : start + _BLOCK]
@@ -166,7 +165,9 @@ class Trees:
                 if np.array_equal(after_bxT, node_bxT):
                     break
                 node_bxT = after_bxT
-            out_NxK[start : start + _BLOCK] = self.value[node_bxT].mean(axis=1)
+            counts_bxT = np.ones(node_bxT.shape, np.float32) if counts_NxT is None else counts_NxT[start : start + _BLOCK]
+            share_bxT = counts_bxT / np.maximum(counts_bxT.sum(axis=1, keepdims=True), 1)
+            out_NxK[start : start + _BLOCK] = np.einsum("bt,btk->bk", share_bxT, self.value[node_bxT])
         return np.log((1 - _UNSURE) * out_NxK + _UNSURE / out_NxK.shape[1])
 
 
@@ -198,14 +199,15 @@ class ForestEncoder(Encoder):
     def transform_training(
         self, columns: WholeRows, labels: TrainingLabels, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
-        """Training rows by forests that were grown on other training rows."""
+        """Training rows by the trees that drew neither them nor, where folds keep groups together, a row of their group."""
         parts, present_N = self.transform(columns, len(columns.present), allocate)
         if self.trees is not None:
-            x_NxD, rows = inputs(self.table, columns), labels.rows
-            for fitted, left in split(rows, labels):
-                known = rows[fitted][labels.label_N[rows[fitted]] >= 0]
-                trees = Trees.grow(x_NxD, known, labels, len(self.trees.root))
-                parts["score"][rows[left]] = trees.scores(x_NxD[rows[left]])
+            unit_N = np.arange(len(labels.label_N)) if labels.group_N is None else labels.group_N
+            counts_NxT = np.ones((len(unit_N), len(self.trees.root)), np.float32)
+            for t, drawn in enumerate(_drawn(labels, len(self.trees.root))):
+                counts_NxT[np.isin(unit_N, unit_N[drawn]), t] = 0
+            rows = labels.rows
+            parts["score"][rows] = self.trees.scores(inputs(self.table, columns)[rows], counts_NxT[rows])
         return parts, present_N
 
     def notes(self) -> list[str]:
@@ -213,6 +215,18 @@ class ForestEncoder(Encoder):
         if self.trees is None:
             return ["forest: left out, the table is large or has no labels."]
         return [f"forest: {len(self.trees.root)} trees."]
+
+
+def _drawn(labels: TrainingLabels, trees: int) -> Iterator[Int[np.ndarray, " n"]]:
+    """Rows of each tree, with replacement; of at most two thirds of the groups, where folds keep groups together."""
+    rows, draw = labels.rows[labels.label_N[labels.rows] >= 0], np.random.default_rng(0)
+    group_n = None if labels.group_N is None else labels.group_N[rows]
+    for _ in range(trees):
+        kept = rows
+        if group_n is not None:
+            groups = np.unique(group_n)
+            kept = rows[np.isin(group_n, draw.choice(groups, max(1, 2 * len(groups) // 3), replace=False))]
+        yield kept[draw.integers(0, len(kept), min(len(kept), _DRAWN))]
 
 
 def inputs(table: TabularEncoder, columns: WholeRows) -> Float[np.ndarray, "N D"]:

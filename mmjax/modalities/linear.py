@@ -36,8 +36,8 @@ class Linear(Modality):
         """Joins `config.data`."""
 
         linear_terms: int = positive(100_000)  # most terms of a column, of words and of pieces each
-        linear_rows: int = positive(6000)  # a larger table has no linear path: the network finds there what it says
-        linear_characters: float = positive(3e6)  # pieces of words are read of columns with fewer characters than this
+        linear_rows: int = positive(30_000)  # a larger table has no linear path: the network finds there what it says
+        linear_characters: float = positive(3e6)  # nor one with more text: it would take longer than all else
 
     @dataclass(frozen=True)
     class ModelSettings:
@@ -84,10 +84,10 @@ class Linear(Modality):
 
     def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "LinearEncoder":
         """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
-        if len(labels.label_N) > self.data.linear_rows:
+        characters = 0 if columns.texts is None else columns.texts.characters
+        if len(labels.label_N) > self.data.linear_rows or characters > self.data.linear_characters:
             return LinearEncoder((), TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS), None)
-        options = {"terms": self.data.linear_terms, "characters": self.data.linear_characters}
-        return LinearEncoder.fit(columns, labels, **options)
+        return LinearEncoder.fit(columns, labels, terms=self.data.linear_terms)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "LinearEncoder":
@@ -128,15 +128,13 @@ class LinearEncoder(Encoder):
     logistic: LogisticFit | None
 
     @classmethod
-    def fit(cls, columns: WholeRows, labels: TrainingLabels, *, terms: int, characters: float) -> "LinearEncoder":
-        """Fits everything on `labels.rows` alone; see `Linear.DataSettings` for the limits."""
+    def fit(cls, columns: WholeRows, labels: TrainingLabels, *, terms: int) -> "LinearEncoder":
+        """Fits everything on `labels.rows` alone; `terms`: see `Linear.DataSettings`."""
         kept: list[tuple[int, TermWeights]] = []
         raw = columns.texts
         for c in range(len(raw.names)) if raw is not None else ():
             assert raw is not None
-            texts = raw.texts(c)
-            short = sum(len(texts[i]) for i in labels.rows) < characters
-            for analyzer in ("word", "char") if short else ("word",):
+            for analyzer in ("word", "char"):
                 kept.append((c, TermWeights.fit(analyzer, raw.counts(c, analyzer)[labels.rows], most=terms)))
         table = TabularEncoder.fit(columns.table, labels.rows, discretize=True, bins=_BINS)
         encoder = cls(tuple(kept), table, None)

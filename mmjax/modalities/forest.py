@@ -22,7 +22,7 @@ from mmjax.registry import register_modality
 from mmjax.schema import Schema
 
 _BINS, _LEAF, _UNSURE, _DRAWN, _BLOCK = 255, 2, 0.02, 4000, 2048
-"""Edges of a number, between which trees cut; rows of a leaf; share of a score that is even over the classes; rows of a tree."""
+"""Edges of a number, between which trees cut; rows of a leaf; even share of a score over the classes; most rows of a tree."""
 
 
 @register_modality("forest")

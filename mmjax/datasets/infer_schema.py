@@ -15,7 +15,9 @@ from mmjax.schema import Schema, listed
 
 MOST_ROWS = 100_000
 """Rows looked at."""
-_IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+_IMAGE_ENDINGS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif")
+)
 _FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
 _MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
 _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes

@@ -24,7 +24,15 @@ class DataReport:
         self._entries: dict[str, list[dict[str, Any]]] = {}
 
     def add(
-        self, kind: str, *, file: str, row: int | None = None, column: str | None = None, value: Any = None, action: str
+        self,
+        kind: str,
+        *,
+        file: str,
+        row: int | None = None,
+        column: str | None = None,
+        value: Any = None,
+        action: str,
+        bad: bool = True,
     ) -> None:
         """Counts a problem.
 
@@ -35,6 +43,7 @@ class DataReport:
           column: column name.
           value: offending value; shown cut to 80 characters.
           action: what was done about it.
+          bad: False: worth knowing, but nothing to mend, so that strict mode takes it too.
 
         Raises:
           DataError: the report is strict.
@@ -48,7 +57,7 @@ class DataReport:
         if value is not None:
             entry["value"] = repr(value)[:80] if not isinstance(value, str) else value[:80]
         entry["action"] = action
-        if self.strict:
+        if self.strict and bad:
             place = ", ".join(
                 f"{k} {entry[k]!r}" if k == "value" else f"{k} {entry[k]}" for k in ("row", "column", "value") if k in entry
             )

@@ -111,7 +111,7 @@ def open_image_store(
     for row, reason in broken:
         place = {"file": photos[row].name, "row": row, "column": column or None, "value": photos[row].name}
         if reason == _UNIFORM:
-            report.add("photo_uniform", **place, action="kept, though nearly one shade: it says little")
+            report.add("photo_uniform", **place, action="kept, though nearly one shade: it says little", bad=False)
             continue
         report.add("image_broken", **place, action=f"photo treated as absent: it {reason}")
         present_N[row] = False

@@ -142,6 +142,8 @@ def open_dataset(
         known = {"classes": classes} if new else {"required": needed}
         label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
+    for modality in chosen:
+        _tell_absent(modality, columns[modality.name], source)
     dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes)
     if data.rows_with:
         _leave_out(dataset, data.rows_with, log)
@@ -160,6 +162,25 @@ def group_column(group: str, schema: Schema) -> str:
     if not schema.group:
         raise ConfigError("config.cv.group is 'schema' but the schema names no group column; name one, or a column.")
     return schema.group
+
+
+def _tell_absent(modality: Modality, columns: Columns, source: TableContext) -> None:
+    """Counts the rows that lack a modality.
+
+    Raises:
+      DataError: all rows that are trained on do, so a model could only learn to ignore it.
+    """
+    report, kind, place = source.report, modality.kind, {"file": source.path, "column": ", ".join(modality.reads) or None}
+    present_N = columns.present
+    if not present_N.any() and not source.predicting:
+        told = (entry for k in report.counts() if k.startswith(f"{kind}_") for entry in report.entries(k))
+        first = next(told, {"action": "its cells are empty, or hold nothing that it reads"})
+        raise DataError(
+            f"{source.path}: no row has {modality.name!r}; of the first, {str(first.get('value', ''))!r}: {first['action']}; "
+            f"mend that, or leave {modality.name!r} out of config.model.modalities."
+        )
+    for row in () if columns.tells_absent else np.flatnonzero(~present_N):
+        report.add(f"{kind}_absent", **place, row=int(row), action=f"kept; the row has no {modality.name}", bad=False)
 
 
 def _rows_with(data: Any, chosen: Sequence[Modality], schema: Schema) -> list[Modality]:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ _IMAGE_ENDINGS = frozenset(
 _FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
 _MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
 _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes
+_MOST_CLASSES, _ROWS_A_CODE = 20, 5  # more different numbers are measured, unless they are codes in a row with rows enough
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
 
@@ -45,6 +47,8 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     if not columns:
         raise DataError(f"{path}: has a header but no rows to look at.")
     stripped = [[v.strip() for v in column] for column in columns]
+    if label and (why := unfit_label(stripped[header.index(label)])):
+        raise SchemaError(f"{path}: the label {label!r} {why}.")
     found = [(name, *_role(name, values, label)) for name, values in zip(header, stripped, strict=True)]
     values = dict(zip(header, stripped, strict=True))
     found = [
@@ -57,6 +61,24 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     values_of |= {r: by_role[r] for r in ("categorical", "continuous", "text", "short_text", "entity") if r in by_role}
     schema = Schema.from_dict(values_of | {"ignore": [name for name in by_role.get("", ()) if name]})
     return schema, found
+
+
+def unfit_label(labels: Sequence[str]) -> str:
+    """Why labels are no classes to learn, and what to do; '' where they are."""
+    present = [v for v in labels if v.lower() not in MISSING]
+    kinds = set(present)
+    numbers = sorted(map(float, kinds)) if all(map(_is_number, kinds)) else []
+    whole, repeats = all(n.is_integer() for n in numbers), len(present) >= 2 * len(kinds)
+    if len(kinds) <= (_MOST_CLASSES if whole or repeats else 2):
+        return ""
+    list_them = "if they are classes all the same, list them as `classes` in the schema"
+    if numbers:
+        codes = whole and numbers[-1] - numbers[0] < 2 * len(kinds) and len(present) >= _ROWS_A_CODE * len(kinds)
+        what = f"has {len(kinds)} different numbers from {numbers[0]:g} to {numbers[-1]:g} in {len(present)} rows"
+        advice = "regression comes in a later version: make bins of them first, such as pandas.qcut(y, 5)"
+        return "" if codes else f"{what}, measured and no classes; {advice}; {list_them}"
+    what = f"has {len(kinds)} different values in {len(present)} rows, no classes to learn"
+    return "" if repeats else f"{what}; name another column; {list_them}"
 
 
 def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order

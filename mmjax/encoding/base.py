@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
@@ -79,6 +79,8 @@ class TrainingLabels:
 
 class Columns(ABC):
     """A modality of all N rows of a table, before any fold: a frozen dataclass whose arrays have a row axis first."""
+
+    tells_absent: ClassVar[bool] = False  # its reader has told why each absent row is so; else `open_dataset` tells that it is
 
     @property
     @abstractmethod

@@ -75,7 +75,7 @@ class RawTextReader(Reader):
     """Collects the columns, once for all modalities that read them."""
 
     def __init__(self, names: Sequence[str], source: TableContext):
-        self._names, self._at, self._rows = tuple(names), 0, 0
+        self._names, self._at, self._rows, self._source = tuple(names), 0, 0, source
         self._bytes, self._ends = GrowingArray(1, np.uint8, source.spill), GrowingArray(len(names), np.int64, source.spill)
         self._finished: RawTexts | None = None
 
@@ -93,6 +93,11 @@ class RawTextReader(Reader):
             return
         blank = [""] * len(next(iter(columns.values())))  # a table to predict may lack a column
         cells = list(zip(*(columns.get(name, blank) for name in self._names), strict=True))
+        for row, texts in enumerate(cells, first):
+            for name, text in zip(self._names, texts, strict=True):
+                if len(text) > LONGEST:
+                    place = {"file": self._source.path, "row": row, "column": name, "value": f"{len(text)} characters"}
+                    self._source.report.add("text_cut", **place, action=f"its first {LONGEST} are read", bad=False)
         encoded = [[text[:LONGEST].strip().encode("utf-8", "surrogatepass") for text in row] for row in cells]
         ends = self._at + np.cumsum([len(text) for row in encoded for text in row])
         self._bytes.extend(np.frombuffer(b"".join(text for row in encoded for text in row), np.uint8)[:, None])

@@ -154,6 +154,8 @@ class Image(Modality):
 class ImageColumns(Columns):
     """All rows' photos, and the column or pattern they are from."""
 
+    tells_absent = True
+
     column: str
     store: ImageStore
 
@@ -195,6 +197,9 @@ class ImageReader(Reader):
         """Decodes what no run before has decoded."""
         del ids
         source = self._source
+        for row in (i for i, name in enumerate(self._names) if not name):
+            place = {"file": source.path, "row": row, "column": self._column}
+            source.report.add("image_absent", **place, action="kept; it names no photo", bad=False)
         store = open_image_store(
             self._names,
             self._folder,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,14 @@ from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader
 from mmjax.models.mlp import MLP
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
+
+_SPELLINGS = {
+    "leading zeros": lambda name: name.strip().lstrip("0") or "0",
+    "whole numbers": lambda name: name.strip().removesuffix(".0"),
+    "small and capital letters": lambda name: name.strip().casefold(),
+    "endings of file names": lambda name: PurePosixPath(name.strip()).stem,
+}
+"""What ids of one thing differ in where two programs wrote them."""
 
 
 @register_modality("vectors")
@@ -109,6 +117,8 @@ class Vectors(Modality):
 class VectorColumns(Columns):
     """All rows of a file: vector_NxV, zeros where absent, and which rows have one."""
 
+    tells_absent = True
+
     file: str
     vector_NxV: Float[np.ndarray, "N V"]
     present_N: Bool[np.ndarray, " N"]
@@ -166,13 +176,24 @@ def load_vectors(path: Path, ids: Sequence[str], report: DataReport) -> tuple[Fl
     feature_NxV[found_N] = feature_FxV[at_N[found_N]]
     finite_N = np.isfinite(feature_NxV).all(axis=1)
     feature_NxV[~finite_N] = 0
-    for row in np.flatnonzero(~found_N):
-        action = "vectors treated as absent: the file has none for this id"
+    missing = np.flatnonzero(~found_N)
+    action = f"vectors treated as absent: the file has none for this id{_near_miss([names[i] for i in missing], file_ids)}"
+    for row in missing:
         report.add("vectors_missing", file=str(path), row=int(row), column="ids", value=names[row], action=action)
     for row in np.flatnonzero(~finite_N):
         action = "vectors treated as absent: a number is not finite"
         report.add("vectors_broken", file=str(path), row=int(row), column="features", value=names[row], action=action)
     return feature_NxV, found_N & finite_N
+
+
+def _near_miss(names: Sequence[str], file_ids: Sequence[str]) -> str:
+    """What most ids that were not found differ in from the file's, or the file's first id."""
+    for what, plain in _SPELLINGS.items():
+        known = {plain(name): name for name in file_ids}
+        found = [name for name in names if plain(name) in known]
+        if len(found) > len(names) / 2:
+            return f", only for {known[plain(found[0])]!r}: write {what} alike in both"
+    return f", whose first is {file_ids[0]!r}" if file_ids else ""
 
 
 def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:

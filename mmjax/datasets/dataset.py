@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax import registry
+from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.datasets.table import LARGE, Table, read_table
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.modalities.base import Columns, Modality, TableContext, modalities_of
+from mmjax.modalities.base import Columns, Modality, TableContext, all_modalities, modalities_of
 from mmjax.schema import Schema
 
 
@@ -202,3 +203,19 @@ def _leave_out(dataset: Dataset, rows_with: str, log: Callable[[str], None] | No
         raise DataError(f"{dataset.table.path}: no row has what config.data.rows_with={rows_with} asks for; check its files.")
     if log and left_out:
         log(f"{left_out} of {len(dataset)} rows are left out: config.data.rows_with={rows_with}.")
+
+
+def leave_out_lacking(settings: Settings, schema: Schema, log: Callable[[str], None]) -> Settings:
+    """The settings without the modalities that the schema names no column for; says which.
+
+    Raises:
+      ConfigError: none is left.
+    """
+    there = {name for m in all_modalities(schema, settings.data) for name in (m.kind, m.name)}
+    wanted = settings.model.modalities
+    kept = tuple(m for m in wanted if m in there)
+    if not kept:
+        raise ConfigError(f"the model reads {', '.join(wanted)}, and the schema names no column for it; check the schema.")
+    if kept != wanted:
+        log(f"The table has no {' and no '.join(m for m in wanted if m not in kept)}: the model reads {', '.join(kept)}.")
+    return replace(settings, model=replace(settings.model, modalities=kept))

@@ -11,6 +11,7 @@ from typing import Any
 from mmjax.data.cells import MISSING
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
+from mmjax.datasets.leaks import row_number, suspected_leak
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
@@ -20,8 +21,14 @@ _IMAGE_ENDINGS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif")
 )
 _FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
-_MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
+_MANY_WORDS, _REPEATED = 3.0, 0.9
 _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes
+_OWNER = re.compile(
+    r"user|seller|customer|client|owner|author|patient|rescuer|member|household|session|device|subject|person|account|vendor|host"
+    r"|group|family|participant|student|driver|worker|employee|shop|store|(?:^|[_ .-])id$|(?-i:[a-z]I[Dd])$",
+    re.I,
+)
+"""Columns that name whose a row is, as a brand does not."""
 _MOST_CLASSES, _ROWS_A_CODE = 20, 5  # more different numbers are measured, unless they are codes in a row with rows enough
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
@@ -95,8 +102,11 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
     numeric = _share(present, _is_number)
     if kinds == len(values) and (why := _id_reason(name, present, words, numeric)):
         return "id", f"{kinds} rows, all different{why}"
+    if numeric == 1 and (why := row_number(name, present)):
+        return "", why
     if words >= _MANY_WORDS and not _few(present):
-        return "text", f"{kinds} different values of {words:.0f} words on average"
+        what = f"{kinds} different values of {words:.0f} words on average"
+        return ("short_text", f"{what}; {why}") if (why := _records(present)) else ("text", what)
     if numeric > _NUMERIC or (numeric >= _MOSTLY_NUMERIC and not _few(present)):
         return _number_role(name, values, present)
     mixed = f"; {_not_numbers(values, present)}" if numeric >= _MIXED else ""
@@ -104,7 +114,13 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
         return "categorical", f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
     rows = len(present)
     if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
-        return "group", f"{kinds} different names in {rows} rows: rows of one name may belong together, as a seller's do"
+        what = f"{kinds} different names in {rows} rows"
+        if _OWNER.search(name) or _share(present, _is_code) > 0.8:
+            return (
+                "group",
+                f"{what}: rows of one name may belong together, as a seller's do; `recommended` reads it as an entity too",
+            )
+        return "entity", f"{what}: counted, with label frequencies; make it the group, too, if rows of one name belong together"
     if numeric < 0.5 and _share(present, _has_letter) > 0.5:
         return (
             "short_text",
@@ -160,16 +176,23 @@ def _not_numbers(values: list[str], present: list[str]) -> str:
     return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
 
 
+def _records(present: list[str]) -> str:
+    """Why values are records such as JSON, not texts, or ''."""
+    sample = present[:2000]
+    if _share(sample, lambda v: v[0] in "{[" and v[-1] in "}]") < 0.5:
+        return ""
+    words = Counter(word for value in sample for word in re.findall(r"\w+", value))
+    share = sum(count for _, count in words.most_common(2)) / max(words.total(), 1)
+    often = " and ".join(repr(word) for word, _ in words.most_common(2))
+    return f"records such as JSON ({share:.0%} of the words are {often}), read as counted words: make columns of what matters"
+
+
 def _leak(role: str, values: list[str], labels: list[str]) -> str:
-    """A warning where a value gives the label away; values that are nearly all different prove nothing."""
-    if role not in ("categorical", "continuous") or len(set(labels)) < 2 or len(set(values)) * 5 > len(values):
+    """A warning about an input that tells the label alone, or ''."""
+    if role in ("", "id", "label", "image"):
         return ""
-    most: dict[str, int] = {}
-    for (value, _), count in Counter(zip(values, labels, strict=True)).items():
-        most[value] = max(most.get(value, 0), count)
-    if sum(most.values()) < _GIVEN_AWAY * len(values):
-        return ""
-    return "; it all but gives the label away: leave it out if it is not known before the label is"
+    read = (lambda v: float(v) if _is_number(v) else -math.inf) if role == "continuous" else None
+    return suspected_leak(values, labels, read)
 
 
 def _counts(low: float, high: float, kinds: int, present: list[str]) -> bool:
@@ -212,6 +235,10 @@ def _is_number(value: str) -> bool:
 
 def _mean_words(present: list[str]) -> float:
     return sum(len(v.split()) for v in present[:2000]) / max(len(present[:2000]), 1)
+
+
+def _is_code(value: str) -> bool:
+    return any(map(str.isdigit, value)) and len(value.split()) == 1
 
 
 def _is_date(value: str) -> bool:

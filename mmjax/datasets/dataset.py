@@ -11,6 +11,7 @@ from mmjax import registry
 from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
+from mmjax.datasets.duplicates import TOGETHER, find_copies, united
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.datasets.table import LARGE, Table, read_table
 from mmjax.errors import ConfigError, DataError, SchemaError
@@ -103,7 +104,7 @@ def open_dataset(
       data: `config.data`.
       modalities: those of the model, by kind or name.
       task: which task reads the label.
-      group: column of groups, "schema" for the schema's own, '' for none.
+      group: column of groups, "schema" for the schema's own, "duplicates" for copies of a row, '' for none.
       require_label: a label column must be there; None: if the task needs one.
       report: told of every problem.
       schema: a saved schema instead of the data set's.
@@ -143,6 +144,8 @@ def open_dataset(
         known = {"classes": classes} if new else {"required": needed}
         label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
+    if group == TOGETHER:
+        table.group_N = united(find_copies(columns), len(table))
     for modality in chosen:
         _tell_absent(modality, columns[modality.name], source)
     dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes)
@@ -153,13 +156,13 @@ def open_dataset(
 
 
 def group_column(group: str, schema: Schema) -> str:
-    """The column that `config.cv.group` means: its own value, or the schema's group; '' for none.
+    """The column that `config.cv.group` means: its own value, or the schema's group; '' for none, or for copies.
 
     Raises:
       ConfigError: the schema names none.
     """
     if group != "schema":
-        return group
+        return "" if group == TOGETHER else group
     if not schema.group:
         raise ConfigError("config.cv.group is 'schema' but the schema names no group column; name one, or a column.")
     return schema.group

@@ -91,6 +91,10 @@ class Columns(ABC):
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Name and 64 bits a row of every column: tells whether a table has changed (mmjax/datasets/fingerprint.py)."""
 
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """What, and 64 bits a row that two rows share only where one is a copy of the other; 0 where that cannot be told."""
+        yield from ()
+
     def part(self, rows: slice) -> Self:
         """Consecutive rows, as views: a memory-mapped table stays on the disk."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]

@@ -15,6 +15,8 @@ from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
 LONGEST = 20_000
 """Characters of a text that are read."""
 
+_LONG = 100  # characters of a text that nobody writes twice
+
 
 @dataclass(frozen=True)
 class RawTexts(Columns):
@@ -69,6 +71,13 @@ class RawTexts(Columns):
         """Of the texts."""
         for c, name in enumerate(self.names):
             yield name, hash_texts(self.texts(c))
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """The same long texts."""
+        for c in range(len(self.names)):
+            texts = self.texts(c)
+            value_N, long_N = hash_texts(texts), [len(text) >= _LONG for text in texts]
+            yield "text", np.where(long_N, value_N, np.uint64(0))
 
 
 class RawTextReader(Reader):

@@ -174,6 +174,11 @@ class ImageColumns(Columns):
         if self.store.digest_N is not None:
             yield f"photos ({self.column})", self.store.digest_N
 
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Photos of the same bytes."""
+        if self.store.digest_N is not None:
+            yield "photo", self.store.digest_N
+
 
 class ImageReader(Reader):
     """Paths as the table has them, or made from the pattern; checked where photos are opened."""

@@ -25,6 +25,7 @@ from mmjax.schema import SchemaKey
 
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_WORD = 64
+LONG_TEXT = 20  # words of a text that nobody writes twice
 _COUNTED = 20_000  # characters of a text in which its words are counted
 _FIRST = UNKNOWN + 1
 
@@ -172,6 +173,12 @@ class TextColumns(Columns):
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Words count, not their numbers."""
         yield self.name, hash_rows(self.word_NxT, hash_texts(self.words))
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """The same words, where there are too many to be the same by chance."""
+        least = min(LONG_TEXT, self.word_NxT.shape[1])
+        long_N = self.word_NxT[:, least - 1] > 0 if least >= LONG_TEXT // 2 else np.zeros(len(self.word_NxT), bool)
+        yield "text", np.where(long_N, hash_rows(self.word_NxT, hash_texts(self.words)), np.uint64(0))
 
 
 class TextReader(Reader):

@@ -27,6 +27,8 @@ _SPELLINGS = {
 }
 """What ids of one thing differ in where two programs wrote them."""
 
+_TELLING = 8  # numbers other than 0 of a vector that is like no other by chance
+
 
 @register_modality("vectors")
 class Vectors(Modality):
@@ -131,6 +133,11 @@ class VectorColumns(Columns):
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Of the numbers of rows that have a vector."""
         yield f"vectors ({self.file})", np.where(self.present, hash_rows(self.vector_NxV), np.uint64(0))
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """The same vectors, unless they are short or say nothing."""
+        telling_N = self.present & (np.count_nonzero(self.vector_NxV, axis=1) >= _TELLING)
+        yield "vector", np.where(telling_N, hash_rows(self.vector_NxV), np.uint64(0))
 
 
 class VectorReader(Reader):

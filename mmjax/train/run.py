@@ -12,6 +12,7 @@ from mmjax.config import Settings, TrainSettings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset, group_column, open_dataset
+from mmjax.datasets.duplicates import find_copies, report_copies
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
@@ -160,6 +161,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         fold_N = make_folds(label_N, folds=settings.cv.folds, seed=settings.cv.seed, group_N=group_N, path=path)
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
+    report_copies(find_copies(dataset.columns), fold_N, report, path)
     for line in report.summary_lines():
         log(line)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})

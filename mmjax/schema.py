@@ -147,6 +147,10 @@ class Schema:
     def _input_columns(self) -> list[tuple[str, str]]:
         return [(column, key.name) for key in input_keys() if key.holds == "column" for column in self[key.name]]
 
+    def inputs_by_column(self) -> dict[str, str]:
+        """The key of each column that is named as an input."""
+        return dict(self._input_columns())
+
     def unused(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the schema names nowhere."""
         known = {*self.roles(), *self.pattern_columns, *self.ignore}

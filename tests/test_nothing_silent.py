@@ -188,3 +188,17 @@ def test_any_labels_are_judged(values: list):
     """No error, whatever they are."""
     why = unfit_label([str(v).strip() for v in values])
     assert not why or mmjax.errors.MmjaxError(why)
+
+
+def test_inputs_that_the_config_does_not_read_are_told(tmp_path: Path):
+    """Breaks if a schema's brand or text is left out in silence by a config that reads the table alone."""
+    schema = schema_of(label="y", continuous=["n"], text="t", entity=["b"])
+    pd.DataFrame({"n": range(20), "t": TEXTS, "b": LABEL, "y": LABEL}).to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "schema.toml").write_text(schema.dumps())
+    lines: list[str] = []
+    data = data_settings(name="table", root=str(tmp_path), table="rows.csv", schema="schema.toml")
+    open_dataset(data, ("tabular",), log=lines.append)
+    assert lines == ["no modality of the config reads 't' (text), 'b' (entity)."]
+    lines.clear()
+    open_dataset(data, ("tabular", "text", "entity"), log=lines.append)
+    assert lines == []

@@ -205,3 +205,11 @@ def test_python_is_told_what_a_proposal_left_out(tmp_path: Path):
     lines: list[str] = []
     assert _schema(None, table, "y", lines.append).ignore == ("order_no",)
     assert ["left out" in lines[0], "proposed as categorical" in lines[1]] == [True, True]
+
+
+def test_looking_for_leaks_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    """Few rows, many classes, classes of one row, labels that are missing: breaks if scikit-learn's warnings come through."""
+    for rows, classes in ((5, 2), (25, 13), (40, 19), (60, 3)):
+        label = [f"c{i % classes}" if i % 7 else "" for i in range(rows)]
+        proposed(tmp_path, size=[i / 3 for i in range(rows)], kind=[i % 2 for i in range(rows)], y=label)
+    assert not recwarn.list

@@ -128,7 +128,9 @@ def _spellings(name: str, roots: Sequence[Path]) -> list[str]:
     inside = [str(path.relative_to(root)) for root in roots if path.is_relative_to(root)]
     at = [i for i, part in enumerate(path.parts) if part == roots[0].name]
     tails = [str(PurePosixPath(*path.parts[i + 1 :])) for i in reversed(at) if path.parts[i + 1 :]]
-    return list(dict.fromkeys([*found, *inside, *tails]))
+    drive = PureWindowsPath(name)
+    below = str(PurePosixPath(*drive.parts[1:])) if len(drive.parts) > 1 else ""  # '/sub/p.jpg', as of a web page
+    return list(dict.fromkeys([*found, *inside, *tails, *([below] if below else [])]))
 
 
 def _as_listed(spelled: str, root: Path, listed: Callable[[Path], dict[str, list[str]]]) -> str:

@@ -31,8 +31,8 @@ from mmjax.io.atomic import folder_lock, sync_folder, write_error, write_text
 VERSION = 2
 """Part of the key: raise it when the same photo decodes to other pixels."""
 _CHUNK_BYTES = 2**25
-_UNIFORM, _LEAST_RANGE = "uniform", 8
-"""Stands for a reason: the photo was decoded, but its brightest and darkest value are nearly the same."""
+_UNIFORM, _LEAST_RANGE = "uniform", 16
+"""Stands for a reason: the photo was decoded, but in each colour its brightest and darkest value are nearly the same."""
 
 Progress = Callable[[int, int], None]
 

@@ -126,6 +126,10 @@ def open_dataset(
     spill = cache / "tables" if size > LARGE else None
     source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress)
     chosen = list(new.modalities) if new else modalities_of(files.schema, data, modalities)
+    read = {column for m in chosen for column in m.reads}
+    unread = [f"{c!r} ({role})" for c, role in files.schema.inputs_by_column().items() if c not in read]
+    if log and unread and new is None:
+        log(f"no modality of the config reads {', '.join(unread)}.")
     readers = {m.name: m.reader(source) for m in chosen}
     extra = _rows_with(data, chosen, files.schema)
     readers |= {m.name: m.reader(replace(source, predicting=True, log=None)) for m in extra}

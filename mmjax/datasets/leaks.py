@@ -44,7 +44,7 @@ def suspected_leak(values: list[str], labels: list[str], read: Callable[[str], f
     known = known[:: -(-len(known) // _MOST_ROWS) or 1]
     label_n = np.array([labels[i] for i in known])
     classes, counts = np.unique(label_n, return_counts=True)
-    if len(classes) < 2 or len(known) < _LEAST_ROWS:
+    if len(classes) < 2 or len(known) < max(_LEAST_ROWS, 2 * len(classes)):
         return ""
     from sklearn.model_selection import KFold, cross_val_predict  # noqa: PLC0415 - slow to import
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415

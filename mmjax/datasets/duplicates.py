@@ -1,6 +1,6 @@
 """Copies of rows, long texts and photos: what lies on both sides of a fold is known by heart, not learnt."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -25,18 +25,15 @@ def find_copies(columns: Mapping[str, Columns]) -> Copies:
     A row is a copy where all that the model reads of it is equal, unless so few values are read that rows agree by chance.
     Besides, each modality says which of its values are equal in copies alone (`Columns.copies`).
     """
-    value_of: dict[str, UInt64[np.ndarray, " N"]] = {}
-    for part in columns.values():
-        value_of |= dict(part.fingerprints())  # several modalities may read one column
     copies: Copies = []
-    if value_of:
-        whole_N = np.zeros_like(next(iter(value_of.values())))
-        for value_N in value_of.values():
-            whole_N = mix(whole_N * GOLDEN + value_N)
-        present_N = np.any([part.present for part in columns.values()], axis=0)
-        first_N = _firsts(np.where(present_N, whole_N, np.uint64(0)))
-        if _by_chance(list(value_of.values()), first_N) < _BY_CHANCE:
-            copies.append(("row", first_N))
+    whole_N: UInt64[np.ndarray, " N"] = np.zeros(1, np.uint64)
+    for value_N in _values(columns):
+        whole_N = mix(whole_N * GOLDEN + value_N)
+    present = [part.present for part in columns.values()]
+    first_N = _firsts(np.where(np.any(present, axis=0), whole_N, np.uint64(0))) if present else np.zeros(0, int)
+    different = np.unique(first_N)
+    if len(different) < len(first_N) and _by_chance(columns, different) < _BY_CHANCE:
+        copies.append(("row", first_N))
     for part in columns.values():
         copies += [(what, _firsts(value_N)) for what, value_N in part.copies()]
     return copies
@@ -48,11 +45,23 @@ def _firsts(value_N: UInt64[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     return np.where(value_N == 0, np.arange(len(value_N)), first[at_N])
 
 
-def _by_chance(values: list[UInt64[np.ndarray, " N"]], first_N: Int[np.ndarray, " N"]) -> float:
-    """How many other rows would agree with one in every column if columns had nothing to do with each other."""
-    different = np.unique(first_N)  # copies must not make agreeing look likely
+def _values(columns: Mapping[str, Columns]) -> Iterator[UInt64[np.ndarray, " N"]]:
+    """64 bits a row of every column, once: several modalities may read it. Not kept, for a table may be long."""
+    seen: set[str] = set()
+    for part in columns.values():
+        for name, value_N in part.fingerprints():
+            if name not in seen:
+                yield value_N
+            seen.add(name)
+
+
+def _by_chance(columns: Mapping[str, Columns], different: Int[np.ndarray, " n"]) -> float:
+    """How many other rows would agree with one in every column if columns had nothing to do with each other.
+
+    `different` are rows without their copies, which would make agreeing look likely.
+    """
     agree = float(len(different))
-    for value_N in values:
+    for value_N in _values(columns):
         counts = np.unique(value_N[different], return_counts=True)[1]
         agree *= float(np.sum((counts / len(different)) ** 2))
     return agree

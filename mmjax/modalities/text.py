@@ -17,6 +17,7 @@ from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
+from mmjax.encoding.text_lengths import TextLengths
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
@@ -71,8 +72,8 @@ class Text(Modality):
         """Tells how many texts have no word of any fold's vocabulary, such as those in another language."""
         known = {word for encoder in fitted for word in encoder.words}
         known_V = np.array([word in known for word in columns.words])
-        rows = [s + np.flatnonzero((w[:, 0] > 0) & ~known_V[w].any(axis=1)) for s, w in columns.chunks()]
-        new = np.concatenate(rows) if rows else np.zeros(0, int)
+        chunks = (columns.word_NxT[at : at + CHUNK] for at in range(0, len(columns.word_NxT), CHUNK))
+        new = np.flatnonzero(columns.present & ~np.concatenate([known_V[word_nxT].any(axis=1) for word_nxT in chunks]))
         if len(new):
             action = f"{len(new)} of {len(columns.word_NxT)} texts have no word that training knew"
             report.add("text_unknown", file="table to predict", row=int(new[0]), column=columns.name, action=action)
@@ -165,11 +166,6 @@ class TextColumns(Columns):
         """Rows with a word."""
         return np.asarray(self.word_NxT[:, 0] > 0)
 
-    def chunks(self) -> Iterator[tuple[int, Int[np.ndarray, "n T"]]]:
-        """First row and words of consecutive rows: a table may lie on the disk."""
-        for start in range(0, len(self.word_NxT), CHUNK):
-            yield start, np.asarray(self.word_NxT[start : start + CHUNK])
-
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Words count, not their numbers."""
         yield self.name, hash_rows(self.word_NxT, hash_texts(self.words))
@@ -186,29 +182,19 @@ class TextReader(Reader):
 
     def __init__(self, column: str, length: int, source: TableContext):
         self._column, self._length, self._source = column, length, source
-        self._lengths: dict[int, int] = {}  # texts by number of words
-        self._cut: list[tuple[int, int]] = []  # row and number of words
+        self._lengths = TextLengths(length)
         self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
 
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
         number_n: list[int] = []
         self._tokens.extend(number_words(columns[self._column], self._words, self._length, number_n))
-        for row, number in enumerate(number_n, first):
-            self._lengths[number] = self._lengths.get(number, 0) + 1
-            if number > self._length:
-                self._cut.append((row, number))
+        self._lengths.take(number_n, first)
 
     def finish(self, ids: Sequence[str]) -> TextColumns:
         """All rows; tells of texts that are cut, and of the length that would hold nearly all."""
         del ids
-        texts = np.repeat(list(self._lengths), list(self._lengths.values()))
-        most = int(np.quantile(texts[texts > 0], 0.95, method="higher")) if (texts > 0).any() else 0
-        advice = "" if self._source.predicting else f"; config.data.text_length={most} holds 95 % of the texts"
-        for row, number in self._cut:
-            action = f"its first {self._length} words are read{advice}"
-            place = {"file": self._source.path, "row": row, "column": self._column, "value": f"{number} words"}
-            self._source.report.add("text_cut", **place, action=action, bad=False)
+        self._lengths.report(self._source, self._column)
         return TextColumns(self._column, self._tokens.finish(), list(self._words))
 
 
@@ -223,23 +209,17 @@ class Words(dict[str, int]):
 
 
 def number_words(column: Sequence[str], words: Words, length: int, number_n: list[int]) -> Int[np.ndarray, "n T"]:
-    """The first `length` English words of each text by number, 0 padding; `words` learns new ones.
-
-    `number_n` gets how many words each text has, as far as `_COUNTED` characters.
-    """
+    """The first `length` English words of each text by number, 0 padding; `words` learns new ones, `number_n` how many."""
     flat: list[int] = []
-    count_n = np.zeros(len(column), np.int64)
-    for i, text in enumerate(column):
-        before, lower = len(flat), text.lower()
+    for text in column:
+        lower = text.lower()
         found = _WORD.findall(lower[:_COUNTED])  # only the beginning of a long text is searched
-        number_n.append(len(found))
         if len(text) > _COUNTED and len(found) <= length:
             found = [m[0] for m in islice(_WORD.finditer(lower), length + 1)]
-            number_n[-1] = len(found)
+        number_n.append(len(found))
         flat += map(words.__getitem__, found[:length])
-        count_n[i] = len(flat) - before
     out_NxT = np.zeros((len(column), length), np.int32)
-    out_NxT[np.arange(length) < count_n[:, None]] = flat
+    out_NxT[np.arange(length) < np.array(number_n, np.int64)[:, None]] = flat
     return out_NxT
 
 

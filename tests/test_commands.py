@@ -63,6 +63,8 @@ pytest_plugins = ("tests.fixtures_trained",)
             "train --config=tabular:table --config.data.schema=no.toml --config.data.table=x.csv",
             "'no.toml': there is no such file",
         ),
+        ("train --config=tabular --config.data.table=x.csv --config.data.root=/tmp", "add ':table' to its name"),
+        ("train --config=configs/recomended.py:table", "did you mean recommended?"),
         ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
         ("train --config=configs/tabular.py:moon", "moon"),
         ("train --config=configs/tabular.py --config.train.max_epochs=many", "many"),

@@ -14,10 +14,10 @@ from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.logistic import LogisticFit, cross_fit, fit_logistic
-from mmjax.encoding.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
 from mmjax.encoding.tabular_encoder import TabularEncoder
-from mmjax.encoding.term_weights import Sparse, TermWeights
+from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
+from mmjax.encoding.texts.term_weights import Sparse, TermWeights
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality

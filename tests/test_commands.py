@@ -166,6 +166,13 @@ def test_the_version_and_the_module(capsys: pytest.CaptureFixture[str]):
     assert shown.stdout.decode() == f"mmjax {__version__}\n"
 
 
+@pytest.mark.parametrize("argument", ["--version", "--help", "nothing"])
+def test_what_needs_no_jax_answers_at_once(argument: str):
+    """Breaks if the way out of the process imports what trains."""
+    code = f"import sys; from mmjax.cli.main import entry; entry(['{argument}']); sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, check=True)
+
+
 def test_a_reader_that_has_seen_enough_gets_no_traceback():
     """`train.py --help | head`: the pipe is closed before the help is written."""
     reading, writing = os.pipe()

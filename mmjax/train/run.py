@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mmjax.config import Settings, TrainSettings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
@@ -263,6 +264,10 @@ def encode_folds(run: Run) -> None:
 
 
 def _by_fold(work: Callable[[Any], Any], folds: Sequence[Any]) -> list[Any]:
-    """`work` of each fold, as many at once as there are cores: most of it is in libraries that let other threads run."""
-    with ThreadPoolExecutor(cores()) as pool:
+    """`work` of each fold, as many at once as there are cores: most of it is in libraries that let other threads run.
+
+    BLAS has one thread meanwhile: its own would wait for each other, spinning, on cores that other folds use. So what a fold
+    computes does not depend on the number of cores either.
+    """
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, folds))

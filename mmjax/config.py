@@ -41,7 +41,9 @@ class CvSettings:
     """Cross-validation protocol."""
 
     folds: int = 5  # paper
-    group: str = ""  # column whose values never straddle two folds; "schema": the schema's group column
+    group: str = (
+        ""  # column whose values never straddle two folds; "schema": the schema's group column; "duplicates": copies of a row
+    )
     seed: int = not_negative(0)  # our reading: stratified, shuffled with this seed
     only: tuple[int, ...] = ()  # train these folds alone
     repeats: int = positive(1)  # times that all is done, each with seeds one higher; the further ones in WORKDIR/repeat_<n>

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
 from mmjax.datasets import infer_schema
-from mmjax.datasets.present import leave_out_lacking
+from mmjax.datasets.dataset import leave_out_lacking
 from mmjax.errors import SchemaError, WorkdirError
 from mmjax.io.atomic import write_bytes, write_text
 from mmjax.io.workdir import CONFIG, DATA, SCHEMA, TABLE, Workdir
@@ -76,7 +76,7 @@ def cross_validate(
         config = config if variant or file.resolve().parent != configs.FOLDER else f"{file.stem}:table"
     settings = configs.get_config(config, overrides)
     if table is not None:
-        roles = read_schema(schema, table, label)
+        roles = read_schema(schema, table, label, log)
         settings = _on_table(settings, table, Path(workdir), roles, str(images))
         if "model.modalities" not in (overrides or {}):
             settings = leave_out_lacking(settings, roles, log)
@@ -93,14 +93,18 @@ def set_up(settings: Settings) -> None:
         _ready.append(True)
 
 
-def read_schema(given: AnySchema, table: Source, label: str) -> Schema:
-    """A schema in any form; None: as `propose_schema` says.
+def read_schema(given: AnySchema, table: Source, label: str, log: Callable[[str], None] = print) -> Schema:
+    """A schema in any form; None: as `propose_schema` says, and `log` prints what to look at.
 
     Raises:
       SchemaError: it is none, or names another label.
     """
     if given is None:
-        return propose_schema(table, label=label)
+        proposed, found = infer_schema.propose_schema(table, label=label)
+        for name, role, why in found:  # nobody has looked the proposal over
+            if not role or "suspected leak" in why:
+                log(f"schema: column {name!r} is {f'proposed as {role}' if role else 'left out'}: {why}.")
+        return proposed
     if isinstance(given, str | Path):
         given = Schema.load(given)
     if not isinstance(given, Schema | Mapping):

@@ -85,8 +85,12 @@ class Schema:
             raise SchemaError(
                 f"{path}: there is no such schema file; check the path, or write one with `mmjax schema`."
             ) from error
-        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, a number of 5,000 digits
-            raise SchemaError(f"{path}: the schema cannot be read: {error}.") from error
+        except OSError as error:
+            raise SchemaError(f"{path}: the schema cannot be read ({error.strerror or error}); name its TOML file.") from error
+        except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, a number of 5,000 digits
+            raise SchemaError(
+                f"{path}: the schema cannot be read: {error}; mend it, or write one with `mmjax schema`."
+            ) from error
         return cls.from_dict(values, str(path))
 
     @classmethod
@@ -97,22 +101,23 @@ class Schema:
         inputs: dict[str, tuple[str, ...]] = {}
         for name, value in values.items():
             if name in _ONE:
-                own[name] = _string(value, f"{where}: {name} must be a string")
-            elif name in _LISTS:
-                own[name] = _strings(value, f"{where}: {name} must be a list of strings")
+                own[name] = _string(value, f"{where}: {name} must be a string", f'write {name} = "COLUMN"')
+            elif name in _LISTS or (name in keys and keys[name].listed):
+                found = _strings(value, f"{where}: {name} must be a list of strings", f'write {name} = ["A", "B"]')
+                if name in _LISTS:
+                    own[name] = found
+                else:
+                    inputs[keys[name].name] = found
             elif name == "ordered":
                 if not isinstance(value, bool):
-                    raise SchemaError(f"{where}: ordered must be true or false, got {value!r}.")
+                    raise SchemaError(f"{where}: ordered must be true or false, not {str(value)[:80]}; write ordered = true.")
                 own[name] = value
             elif name == "number_format":
-                if not isinstance(value, Mapping):
-                    raise SchemaError(f'{where}: number_format must be a table such as {{"price" = "1.234,5"}}, got {value!r}.')
-                own[name] = {c: _string(v, f"{where}: number_format of {c!r} must be a string") for c, v in value.items()}
-            elif name in keys and keys[name].listed:
-                inputs[keys[name].name] = _strings(value, f"{where}: {name} must be a list of strings")
+                own[name] = _number_formats(value, where)
             elif name in keys:
                 single = (value,) if isinstance(value, str) else value
-                found = _strings(single, f"{where}: {name} must be a string, or a list of strings for several")
+                write = f'write {name} = "A", or {name} = ["A", "B"] for several'
+                found = _strings(single, f"{where}: {name} must be a string, or a list of strings for several", write)
                 inputs[keys[name].name] = tuple(v for v in found if v)
             else:
                 known = (*_OWN, *(key.name for key in input_keys()))
@@ -159,6 +164,10 @@ class Schema:
 
     def _input_columns(self) -> list[tuple[str, str]]:
         return [(column, key.name) for key in input_keys() if key.holds == "column" for column in self[key.name]]
+
+    def inputs_by_column(self) -> dict[str, str]:
+        """The key of each column that is named as an input."""
+        return dict(self._input_columns())
 
     def unused(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the schema names nowhere."""
@@ -216,16 +225,23 @@ def listed(columns: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {len(columns) - len(shown)} more" if len(columns) > len(shown) else "")
 
 
-def _string(value: Any, problem: str) -> str:
+def _string(value: Any, problem: str, advice: str) -> str:
     if not isinstance(value, str):
-        raise SchemaError(f"{problem}, got {value!r}.")
+        raise SchemaError(f"{problem}, not {str(value)[:80]}; {advice}.")
     return value
 
 
-def _strings(value: Any, problem: str) -> tuple[str, ...]:
+def _strings(value: Any, problem: str, advice: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise SchemaError(f"{problem}, got {value!r}.")
+        raise SchemaError(f"{problem}, not {str(value)[:80]}; {advice}.")
     return tuple(value)
+
+
+def _number_formats(value: Any, where: str) -> dict[str, str]:
+    write = 'write number_format = {"price" = "1.234,5"}'
+    if not isinstance(value, Mapping):
+        raise SchemaError(f"{where}: number_format must be a table, not {str(value)[:80]}; {write}.")
+    return {c: _string(v, f"{where}: number_format of {c!r} must be a string", write) for c, v in value.items()}
 
 
 def _quote(text: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmjax.encoding.tabular_columns import TabularColumns
-from mmjax.modalities.text import TextColumns
+from mmjax.encoding.texts.numbered_texts import TextColumns
 
 
 def make_tabular(categorical=(), continuous=(), names=None, reverse=False) -> TabularColumns:

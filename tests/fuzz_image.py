@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from mmjax.data.image_decode import decode_bytes, quiet
+from mmjax.data.image_decode import FORMATS, decode_bytes, quiet
 from mmjax.errors import DataError
 
 
@@ -53,6 +53,7 @@ def seed_files() -> list[bytes]:
         encoded(rgb, "TIFF"),
         encoded(grey16, "TIFF"),
         encoded(rgb, "PPM"),
+        *([encoded(rgb, "AVIF")] if "AVIF" in FORMATS else []),
     ]
 
 

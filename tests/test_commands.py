@@ -63,6 +63,8 @@ pytest_plugins = ("tests.fixtures_trained",)
             "train --config=tabular:table --config.data.schema=no.toml --config.data.table=x.csv",
             "'no.toml': there is no such file",
         ),
+        ("train --config=tabular --config.data.table=x.csv --config.data.root=/tmp", "add ':table' to its name"),
+        ("train --config=configs/recomended.py:table", "did you mean recommended?"),
         ("inspect --config=configs/text.py:petfinder --spec=rows=many", "rows=many"),
         ("train --config=configs/tabular.py:moon", "moon"),
         ("train --config=configs/tabular.py --config.train.max_epochs=many", "many"),
@@ -162,6 +164,13 @@ def test_the_version_and_the_module(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == f"mmjax {__version__}\n"
     shown = subprocess.run([sys.executable, "-m", "mmjax", "--version"], cwd=REPOSITORY, capture_output=True, check=True)
     assert shown.stdout.decode() == f"mmjax {__version__}\n"
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help", "nothing"])
+def test_what_needs_no_jax_answers_at_once(argument: str):
+    """Breaks if the way out of the process imports what trains."""
+    code = f"import sys; from mmjax.cli.main import entry; entry(['{argument}']); sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, check=True)
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():

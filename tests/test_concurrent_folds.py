@@ -4,9 +4,11 @@ import threading
 import time
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.train.execution.concurrent_folds import run_concurrently
+from mmjax.train.run import _by_fold
 
 
 def test_two_at_a_time_begun_in_order():
@@ -144,3 +146,14 @@ def test_of_several_interruptions_the_one_that_saved_is_shown(width):
     jobs = left_and_stopped(waited, Interrupted("saved in checkpoints", saved=True), [])
     with pytest.raises(Interrupted, match="saved in checkpoints"):
         run_concurrently(jobs, width, lambda: False)
+
+
+def test_while_folds_are_encoded_blas_has_one_thread():
+    """Breaks if each fold's thread starts as many of BLAS as there are cores, which spin on one another's."""
+
+    def threads(_: int) -> set[int]:
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    with threadpool_limits(2):
+        assert _by_fold(threads, [0, 1]) == [{1}, {1}]
+        assert threads(0) == {2}

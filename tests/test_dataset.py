@@ -90,7 +90,7 @@ def own_photos(tmp_path: Path, names: list[str], schema: str = 'label = "y"\n') 
 def test_a_model_of_photos_needs_one(tmp_path: Path):
     """A forgotten folder must not train on black pictures; where photos are only predicted from, none is needed."""
     data = own_photos(tmp_path, ["a.jpg", "", "b.jpg", "c.jpg"])
-    with pytest.raises(DataError, match="none of the 3 photos named in column photo was found there; set --config.data.images"):
+    with pytest.raises(DataError, match="none of the 3 photos named in column photo was found there; the first is 'a.jpg'"):
         open_dataset(data, ("image",))
     assert not list((tmp_path / "cache").glob("images*"))
     (tmp_path / "photos" / "a.jpg").write_text("no picture")

@@ -108,7 +108,7 @@ def test_a_category_unseen_in_training_is_told_with_its_rows(trained: "Trained",
     _, report = opened(ensemble, changed(trained, tmp_path, spoil), paths={"images": str(trained.photos)})
     told = [(e["row"], e["column"], e["value"], e["action"]) for e in report.entries("category_unseen")]
     assert told == [(5, "material", "unobtainium", "no category in its 3 row(s): no training row has it")]
-    assert opened(ensemble, trained.table)[1].counts() == {}
+    assert opened(ensemble, trained.table)[1].counts().keys() <= {"image_absent", "text_absent"}
 
 
 def test_known_columns_are_not_called_unused(trained: "Trained", ensemble: Ensemble, tmp_path: Path):

@@ -52,7 +52,16 @@ def copy(made: Path, tmp_path: Path) -> Path:
 
 def outcome(run: Path) -> dict[str, bytes]:
     """Every file of a run but for logs, clocks and what has the folder's name in it."""
-    clocked = {"metrics.jsonl", "environment.json", "config.json", "schema.toml", "plan.json", "spec.json", ".lock"}
+    clocked = {
+        "data_report.json",
+        "metrics.jsonl",
+        "environment.json",
+        "config.json",
+        "schema.toml",
+        "plan.json",
+        "spec.json",
+        ".lock",
+    }
     files = (f for f in sorted(run.rglob("*")) if f.is_file() and f.name not in clocked and "tb" not in f.parts)
     return {str(f.relative_to(run)): f.read_bytes() for f in files if "manifest" not in f.name and "arrays" not in f.parts}
 

@@ -184,3 +184,41 @@ def test_no_thread_state_is_left():
         with pytest.raises(DataError):
             decode_bytes(bytes(large), 4)
     assert not image_decode._large.locked()
+
+
+def _grey(values: np.ndarray, kind: str = "TIFF") -> np.ndarray:
+    return decode_bytes(encoded(Image.fromarray(values), kind), 64)[..., 0]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 16, 64, 257])
+def test_grey_samples_are_scaled_by_their_own_range(scale):
+    # Broken by one divisor for all: a 12-bit picture came out black.
+    ramp = np.tile(np.arange(256), (64, 1))
+    eight = _grey(ramp.astype(np.uint8), "PNG").astype(int)
+    kinds = [(ramp * scale).astype(np.uint16), (ramp * scale).astype(np.int32), (ramp * scale).astype(np.float32)]
+    over = (ramp / 255).astype(np.float32)
+    over[0, -1] = 1.04
+    for values in (*kinds, (ramp / 255).astype(np.float32), over):
+        assert np.abs(_grey(values) - eight).max() <= 7
+
+
+def test_odd_grey_ranges_keep_their_contrast():
+    ramp = np.tile(np.arange(256), (64, 1))
+    for values in (ramp * 31.0, ramp * 1e6, ramp / 1e6, ramp - 128.0, (ramp - 300.0) * 1e30, ramp / 255 * 1.5):
+        pixels = _grey(values.astype(np.float32))
+        assert int(pixels.max()) - int(pixels.min()) > 100
+        assert (np.diff(pixels[0].astype(int)) >= 0).all()
+    for flat in (0.0, 1.0, -5.0, 3e38):
+        assert len(np.unique(_grey(np.full((9, 9), flat, np.float32)))) == 1
+
+
+def test_phones_formats_are_read_or_named(monkeypatch):
+    # Broken by "not an image" for a photo that opens everywhere else.
+    if "AVIF" in image_decode.FORMATS:
+        assert _close(decode_bytes(encoded(_half_red(), "AVIF"), 10)[5, 1], RED)
+    monkeypatch.setattr(image_decode, "FORMATS", ("PNG",))
+    for brand, named in ((b"heic", r"photo \(HEIF\)"), (b"mif1", r"photo \(HEIF\)"), (b"avif", r"photo \(AVIF\)")):
+        with pytest.raises(DataError, match=named):
+            decode_bytes(b"\0\0\0\x18ftyp" + brand + b"\0" * 40, 8)
+    with pytest.raises(DataError, match="not an image in a known format"):
+        decode_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 40, 8)

@@ -86,7 +86,7 @@ def test_half_of_the_photos_broken(photos, tmp_path, small_chunks):
         report = DataReport()
         store = _open(photos, tmp_path / "cache", report)
         _check(store, [row not in broken for row in range(ROWS)])
-        assert report.counts() == {"image_missing": 10, "image_broken": 20}
+        assert report.counts() == {"image_missing": 10, "image_broken": 20, "photo_uniform": 30}
 
 
 def test_found_again_and_keyed_by_content_name_and_size(photos, tmp_path, monkeypatch):
@@ -157,7 +157,7 @@ def test_killed_anywhere_it_goes_on_and_ends_alike(photos, tmp_path, small_chunk
             store = _open(photos, cache, report)
         np.testing.assert_array_equal(store.pixels, whole.pixels)
         np.testing.assert_array_equal(store.present, whole.present)
-        assert report.counts() == {"image_broken": 1}
+        assert report.counts() == {"image_broken": 1, "photo_uniform": ROWS - 1}
         if step > 20:  # a chunk of seven and the next, which is decoded meanwhile
             assert len(decoded) < ROWS  # finished chunks were not decoded again
 

@@ -149,3 +149,12 @@ def test_a_schema_without_the_format_is_told_of_it(tmp_path: Path):
     assert 'number_format = {"price" = "1,5"}' in report.entries("number_format")[0]["action"]
     with pytest.raises(SchemaError, match="does not name as continuous"):
         read_file(_table(tmp_path), schema_of(categorical=["price"], label="y", number_format={"price": "1,5"}), report=report)
+
+
+def test_numbers_in_a_format_are_no_index_and_may_be_a_leak(tmp_path: Path):
+    """Prices that are all different whole numbers stay numbers; a leak is found by what is read, not by how it is written."""
+    rows = [f'r{i},"${1000 + i * 37:,}","{i % 2 * 50 + i % 40},{i % 10}",{"ab"[i % 2]}' for i in range(200)]
+    (tmp_path / "rows.csv").write_text("id,price,told,y\n" + "\n".join(rows) + "\n")
+    schema, found = propose_schema(tmp_path / "rows.csv", label="y")
+    assert schema["continuous"] == ("price", "told")
+    assert ["suspected leak" in why for name, _, why in found if name in schema["continuous"]] == [False, True]

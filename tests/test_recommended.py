@@ -16,8 +16,8 @@ from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.encoding.base import TableContext, TrainingLabels
-from mmjax.encoding.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
 from mmjax.modalities.entity import EntityEncoder, EntityReader
 from mmjax.models.members import Members, log_mean_probability
 from mmjax.ops.piecewise import piecewise

@@ -76,3 +76,21 @@ def test_shipped_schemas_load():
     petfinder = Schema.load(SCHEMAS / "petfinder.toml")
     assert (len(petfinder["categorical"]), len(petfinder["continuous"])) == (15, 4)  # the paper's counts
     assert Schema.load(SCHEMAS / "fashion.toml").label == "season"
+
+
+def test_a_wrong_type_says_what_to_write():
+    """Breaks if a person is told what is wrong and not what to write."""
+    for key, write in (
+        ("label", 'write label = "COLUMN"'),
+        ("text", 'text = ["A", "B"] for several'),
+        ("classes", '= ["A", "B"]'),
+    ):
+        with pytest.raises(SchemaError, match=re.escape(write)):
+            Schema.from_dict({key: {"a": 1}})
+
+
+def test_a_schema_that_cannot_be_read_is_no_bare_errno(tmp_path: Path):
+    for path in (tmp_path, tmp_path / "none.toml", tmp_path / "x" / "none.toml"):
+        with pytest.raises(SchemaError, match="name its TOML file|check the path") as caught:
+            Schema.load(path)
+        assert "Errno" not in str(caught.value)

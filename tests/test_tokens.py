@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.encoders import FoldEncoders, saved_reading
-from mmjax.encoding.raw_texts import RawTextReader
-from mmjax.encoding.term_weights import count_terms
-from mmjax.encoding.tokens import words
+from mmjax.encoding.texts.numbered_texts import TextReader
+from mmjax.encoding.texts.raw_texts import RawTextReader
+from mmjax.encoding.texts.term_weights import count_terms
+from mmjax.encoding.texts.tokens import words
 from mmjax.modalities.base import TableContext
-from mmjax.modalities.text import TextReader
 from tests.test_encoders import _dataset
 
 OLD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")

@@ -62,9 +62,8 @@ def _run(argv: Sequence[str] | None) -> int:
 def entry(argv: Sequence[str] | None = None) -> int:
     """The console script: `main`, then out of the process even while steps are still being compiled."""
     code = main(argv)
-    from mmjax.train.execution.compile import leave  # noqa: PLC0415 - a command that needs no jax has not imported it
-
-    return leave(code)
+    compiling = sys.modules.get("mmjax.train.execution.compile")  # what has not imported it compiles nothing, and needs no jax
+    return compiling.leave(code) if compiling else code
 
 
 if __name__ == "__main__":

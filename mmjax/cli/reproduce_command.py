@@ -79,8 +79,9 @@ def _baselines(settings: Settings, workdir: Path) -> int:
     summaries = {name: summarise(list(by_fold.values())) for name, by_fold in found.items()}
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "baselines.json", {n: {**summaries[n], "by_fold": found[n]} for n in found})
-    body = [[NAMES[n], *(show(m, s["mean"][m], s["std"][m]) for m in Classification.titles)] for n, s in summaries.items()]
-    _print(Console(width=150), f"baselines on {dataset.name}", ["rows", *Classification.titles.values()], body)
+    titles = {m: title for m, title in Classification.titles.items() if all(m in s["mean"] for s in summaries.values())}
+    body = [[NAMES[n], *(show(m, s["mean"][m], s["std"][m]) for m in titles)] for n, s in summaries.items()]
+    _print(Console(width=150), f"baselines on {dataset.name}", ["rows", *titles.values()], body)
     runtime.log(f"Written: {workdir / 'baselines.json'}")
     return 0
 

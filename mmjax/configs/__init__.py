@@ -93,9 +93,10 @@ def find(config: str) -> tuple[Path, str]:
         return file, variant
     if file.parent == Path("configs") and file.stem in names():
         return FOLDER / file.name, variant
+    near = difflib.get_close_matches(file.stem, names(), 1)
     raise ConfigError(
-        f"{config!r} is neither a file nor a config of mmjax, which has {', '.join(names())}; a file of your own is "
-        "named by its path, such as mine.py."
+        f"{config!r} is neither a file nor a config of mmjax{f' (did you mean {near[0]}?)' if near else ''}, which has "
+        f"{', '.join(names())}; a file of your own is named by its path, such as mine.py."
     )
 
 

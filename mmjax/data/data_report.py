@@ -43,7 +43,7 @@ class DataReport:
           column: column name.
           value: offending value; shown cut to 80 characters.
           action: what was done about it.
-          refuse: a problem that strict mode refuses; False: no problem, but to be known.
+          refuse: False: worth knowing, but nothing to mend, so that strict mode takes it too.
 
         Raises:
           DataError: the report is strict.

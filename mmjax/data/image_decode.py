@@ -5,7 +5,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,19 @@ from PIL import ExifTags, Image, ImageOps
 from mmjax.errors import DataError
 
 Image.init()  # registers every format now, not in whichever thread comes first
-FORMATS = tuple(f for f in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM") if f in Image.OPEN)
+with suppress(ImportError):  # an extra: pip install 'mmjax[heic]'
+    import pillow_heif  # type: ignore[import-not-found]
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+FORMATS = tuple(f for f in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "HEIF") if f in Image.OPEN)
 """Pixel formats only: Pillow's others include ones that start another program (EPS) or are rarely tested."""
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for a decompression bomb, twice a 0.25 GiB RGB image."""
 MAX_BYTES = 2**29
 
+_PHONES = {b"avif": "AVIF", b"avis": "AVIF", **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"), "HEIF")}
+_FULL = tuple(2.0**bits - 1 for bits in range(8, 17))
+"""Full scales of grey samples that cameras, scanners and scientific programs write."""
 _LARGE_PIXELS = 2**24
 _large = threading.Lock()  # a large photo takes up to 1 GiB while it is decoded: one of them at a time
 
@@ -87,7 +94,7 @@ def reusing_memory(threads: int) -> Iterator[None]:
 def decode_bytes(data: bytes, size: int) -> UInt8[np.ndarray, "H W 3"]:
     """Decodes by content, turns by EXIF, makes RGB, lays transparency over white, and resizes without keeping the aspect.
 
-    Of an animation the first frame counts. 16-bit samples are scaled to 8 bits.
+    Of an animation the first frame counts. Grey samples of more bits, or floats, are scaled to 8 bits.
 
     Args:
       data: the file's bytes; whatever they are, no other exception than DataError comes out.
@@ -112,11 +119,21 @@ def decode_bytes(data: bytes, size: int) -> UInt8[np.ndarray, "H W 3"]:
     except Image.DecompressionBombError as error:
         raise DataError(f"has more than {MAX_PIXELS} pixels (a decompression bomb?); shrink it.") from error
     except Image.UnidentifiedImageError as error:
-        raise DataError("is not an image in a known format; replace it.") from error
+        raise DataError(_unknown(data)) from error
     except MemoryError as error:
         raise DataError("needs more memory than there is to decode; shrink it.") from error
     except Exception as error:  # Pillow's decoders raise nearly every class there is on damaged files
         raise DataError(f"{_reason(error)}; replace it.") from error
+
+
+def _unknown(data: bytes) -> str:
+    """What to do about bytes that no decoder here takes."""
+    kind = _PHONES.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
+    if not kind:
+        return "is not an image in a known format; replace it."
+    if kind in FORMATS:
+        return f"is damaged ({kind} without its pictures); replace it."
+    return f"is a phone's photo ({kind}), which needs another package: pip install 'mmjax[heic]', or save it as JPEG."
 
 
 def _reason(error: Exception) -> str:
@@ -160,7 +177,18 @@ def _plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey (modes I;16, I) divided by 257; F holds [0, 1], or [0, 255] where a value is larger."""
-    values_HxW = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
-    scale = 1 / 257 if image.mode != "F" else 255.0 if values_HxW.max() <= 1 else 1.0
-    return Image.fromarray(np.clip(np.rint(values_HxW * scale), 0, 255).astype(np.uint8))
+    """Grey samples of other types (modes I;16, I, F), scaled by the picture's own range.
+
+    White is the smallest full scale that holds the largest sample: 12-bit cameras write 0-4095 into 16 bits, and floats may
+    pass 1 a little. Where none does, or samples are negative or tiny, white is the largest sample and black the smallest.
+    """
+    values_HxW = np.asarray(image, np.float64)
+    values_HxW = np.where(np.isfinite(values_HxW), values_HxW, 0.0)
+    low, high = float(values_HxW.min()), float(values_HxW.max())
+    scales, slack = ((1.0, *_FULL), 1.05) if image.mode == "F" else (_FULL, 1.0)
+    full = next((scale for scale in scales if high <= scale * slack), 0.0)
+    if full and low >= 0 and high >= full / 64:
+        low, high = 0.0, full
+    half_span = high / 2 - low / 2 or 1.0  # halves: the span of huge values would overflow
+    share_HxW = (values_HxW / 2 - low / 2) / half_span
+    return Image.fromarray(np.clip(np.rint(share_HxW * 255), 0, 255).astype(np.uint8))

@@ -4,10 +4,12 @@ import errno
 import hashlib
 import re
 import stat
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cache, partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mmjax.data.data_report import DataReport
 from mmjax.data.image_decode import MAX_BYTES
@@ -44,8 +46,9 @@ def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: Dat
     if any(distinct) and not image_dir.is_dir():
         raise DataError(f"{image_dir}: there is no such folder of photos; check data.images or the schema's image_dir.")
     root = image_dir.resolve()
+    look = partial(_look, root=root, given=image_dir, listed=cache(_listed))
     with ThreadPoolExecutor(workers) as pool:
-        found = dict(zip(distinct, pool.map(lambda name: _look(name, root), distinct), strict=True))
+        found = dict(zip(distinct, pool.map(look, distinct), strict=True))
     photos = [found[str(name)] for name in names]
     for row, photo in enumerate(photos):
         if photo.problem is not None:
@@ -55,7 +58,9 @@ def find_photos(names: Sequence[str], image_dir: Path, workers: int, report: Dat
     return photos
 
 
-def require_one(has_N: Iterable[bool], names: Sequence[str], image_dir: Path, column: str, what: str) -> None:
+def require_one(
+    has_N: Iterable[bool], names: Sequence[str], image_dir: Path, column: str, what: str, reasons: Sequence[str] = ()
+) -> None:
     """A model that reads photos learns nothing from them where no row has one.
 
     Args:
@@ -64,6 +69,7 @@ def require_one(has_N: Iterable[bool], names: Sequence[str], image_dir: Path, co
       image_dir: folder they were looked for in.
       column: they are named in, or the pattern they are made from.
       what: has not happened to any, such as 'was found'.
+      reasons: why each row has none; the first is quoted.
 
     Raises:
       DataError: no row has one.
@@ -73,29 +79,89 @@ def require_one(has_N: Iterable[bool], names: Sequence[str], image_dir: Path, co
     named = sum(map(bool, names))
     place = f"made by {column}" if "{" in column else f"named in column {column}"
     why = f"none of the {named} photos {place} {what}" if named else f"no row has a photo {place}"
-    raise DataError(f"{image_dir}/: {why}; set --config.data.images=DIR or leave photos out of config.model.modalities.")
+    first = next((f"; the first is {n[:80]!r}: {r.removesuffix('.')}" for n, r in zip(names, reasons, strict=False) if r), "")
+    raise DataError(f"{image_dir}/: {why}{first}; set --config.data.images=DIR or leave photos out of config.model.modalities.")
 
 
-def _look(name: str, root: Path) -> PhotoFile:
-    path = root / name if name else root
+def _look(name: str, root: Path, given: Path, listed: Callable[[Path], dict[str, list[str]]]) -> PhotoFile:
+    """The photo of that name, or of the name that another system would give it; the first problem counts."""
+    first = PhotoFile(name, root)
+    for i, spelled in enumerate(_spellings(name, (root, given.absolute())) if name else ()):
+        photo = _look_once(name, spelled, root)
+        first = photo if i == 0 else first
+        if photo.digest:
+            return photo
+        if photo.problem and photo.problem[0] == "image_missing":
+            other = _as_listed(spelled, root, listed)
+            if other and (photo := _look_once(name, other, root)).digest:
+                return photo
+    return first
+
+
+def _look_once(name: str, spelled: str, root: Path) -> PhotoFile:
+    path = root / spelled
     try:
-        problem = _path_problem(name, path, root)
-        if not name or problem:
-            return PhotoFile(name, path, problem=("image_path", problem) if problem else None)
+        if problem := _path_problem(spelled, path, root):
+            return PhotoFile(name, path, problem=("image_path", problem))
         return _hash(name, path)
     except PermissionError:
         return PhotoFile(name, path, problem=("image_broken", "the file may not be read (permission denied)"))
     except (FileNotFoundError, NotADirectoryError):
-        return PhotoFile(name, path, problem=("image_missing", "there is no such file"))
+        several = next((mark for mark in ";|," if mark in name), "")
+        why = f", and the cell seems to name several, separated by {several!r}: keep one" if several else ""
+        return PhotoFile(name, path, problem=("image_missing", f"there is no such file{why}"))
     except (OSError, ValueError, RuntimeError) as error:  # also: a NUL or lone surrogate in the name; a loop of links
         if isinstance(error, OSError) and error.errno not in _UNUSABLE:
             raise DataError(f"{path}: cannot be read now ({error.strerror or error}); run the same command again.") from error
         return PhotoFile(name, path, problem=("image_path", "the path cannot be used"))
 
 
+def _spellings(name: str, roots: Sequence[Path]) -> list[str]:
+    """The name, then what it would be here if another system, or another folder's owner, had written it."""
+    found = [name]
+    slashed = PureWindowsPath(name).as_posix() if "\\" in name else name
+    if slashed != name:
+        found.append(slashed)
+    path = PurePosixPath(slashed)
+    if _REMOTE.match(name) or not (path.is_absolute() or PureWindowsPath(name).drive):
+        return found
+    inside = [str(path.relative_to(root)) for root in roots if path.is_relative_to(root)]
+    at = [i for i, part in enumerate(path.parts) if part == roots[0].name]
+    tails = [str(PurePosixPath(*path.parts[i + 1 :])) for i in reversed(at) if path.parts[i + 1 :]]
+    drive = PureWindowsPath(name)
+    below = str(PurePosixPath(*drive.parts[1:])) if len(drive.parts) > 1 else ""  # '/sub/p.jpg', as of a web page
+    return list(dict.fromkeys([*found, *inside, *tails, *([below] if below else [])]))
+
+
+def _as_listed(spelled: str, root: Path, listed: Callable[[Path], dict[str, list[str]]]) -> str:
+    """The one file that has this path but for upper case and the way accents are composed, or ''."""
+    place = root
+    for part in PurePosixPath(spelled).parts:
+        names = listed(place).get(_plain(part), [])
+        if part in ("..", "/") or (part not in names and len(names) != 1):
+            return ""
+        place = place / (part if part in names else names[0])
+    return str(place.relative_to(root))
+
+
+def _listed(folder: Path) -> dict[str, list[str]]:
+    """Names in a folder, by their plain spelling."""
+    found: dict[str, list[str]] = {}
+    try:
+        for entry in folder.iterdir():
+            found.setdefault(_plain(entry.name), []).append(entry.name)
+    except OSError:  # no folder, or one that may not be read: the photo is missing
+        pass
+    return found
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _path_problem(name: str, path: Path, root: Path) -> str:
     if _REMOTE.match(name):
-        return "remote addresses are never fetched"
+        return "remote addresses are never fetched: download the photos"
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
         return "the path leaves the image folder"

@@ -1,8 +1,9 @@
 """Photos decoded once: an on-disk uint8 array, keyed by content and size, that a later run finds and maps.
 
 Layout of `<cache>/images-<size>-<key>/`: `pixels.npy` (N x S x S x 3) and `store.json` (the whole key and the rows whose
-photo could not be decoded). While it is built the folder is called `.partial`; its `journal.jsonl` names the chunks whose
-pixels have reached the disk, so a killed build goes on where it was; the rename at the end is the only way to the final name.
+photo could not be decoded or is nearly one shade). While it is built the folder is called `.partial`; its `journal.jsonl`
+names the chunks whose pixels have reached the disk, so a killed build goes on where it was; the rename at the end is the only
+way to the final name.
 """
 
 import errno
@@ -27,9 +28,11 @@ from mmjax.data.image_files import PhotoFile, find_photos, require_one
 from mmjax.errors import DataError
 from mmjax.io.atomic import folder_lock, sync_folder, write_error, write_text
 
-VERSION = 1
+VERSION = 2
 """Part of the key: raise it when the same photo decodes to other pixels."""
 _CHUNK_BYTES = 2**25
+_UNIFORM, _LEAST_RANGE = "uniform", 16
+"""Stands for a reason: the photo was decoded, but in each colour its brightest and darkest value are nearly the same."""
 
 Progress = Callable[[int, int], None]
 
@@ -76,7 +79,7 @@ def open_image_store(
       size: S in pixels.
       cache_dir: folder of the stores; made if absent.
       report: told of every photo that is missing ('image_missing'), outside the folder ('image_path') or
-        undecodable ('image_broken'); the row stays and its photo is absent.
+        undecodable ('image_broken'), whose row stays without it, and of those of nearly one shade ('photo_uniform').
       column: the names are from, for the report.
       required: at least one row must have a photo.
       workers: threads; None: one a usable core.
@@ -90,7 +93,8 @@ def open_image_store(
     workers = workers or min(len(os.sched_getaffinity(0)), 32)
     photos = find_photos(names, Path(image_dir), workers, report, column)
     if required:  # before an array of zeros is written
-        require_one((photo.digest != "" for photo in photos), names, image_dir, column, "was found there")
+        reasons = [photo.problem[1] if photo.problem else "" for photo in photos]
+        require_one((photo.digest != "" for photo in photos), names, image_dir, column, "was found there", reasons)
     key = _key(photos, size)
     folder = Path(cache_dir) / f"images-{size}-{key[:16]}"
     # Whole stores never change, so a finished one needs no lock.
@@ -103,13 +107,16 @@ def open_image_store(
                     broken = _build(folder, key, photos, size, workers=workers, progress=progress)
                 except OSError as error:
                     raise write_error(folder, error, needed=len(photos) * size * size * 3) from error
+    present_N, reason_of = np.array([photo.digest != "" for photo in photos], bool), dict(broken)
     for row, reason in broken:
         place = {"file": photos[row].name, "row": row, "column": column or None, "value": photos[row].name}
+        if reason == _UNIFORM:
+            report.add("photo_uniform", **place, action="kept, though nearly one shade: it says little", refuse=False)
+            continue
         report.add("image_broken", **place, action=f"photo treated as absent: it {reason}")
-    present_N = np.array([photo.digest != "" for photo in photos], bool)
-    present_N[[row for row, _ in broken]] = False
+        present_N[row] = False
     if required:
-        require_one(present_N, names, image_dir, column, "can be read")
+        require_one(present_N, names, image_dir, column, "can be read", [reason_of.get(i, "") for i in range(len(names))])
     digest_N = np.array([int(photo.digest[:16] or "0", 16) for photo in photos], np.uint64)
     return ImageStore(_map(folder / "pixels.npy", len(photos), size), present_N, folder, digest_N)
 
@@ -135,7 +142,7 @@ def _map(path: Path, rows: int, size: int) -> UInt8[np.ndarray, "N S S 3"]:
 
 
 def _broken_of(folder: Path, key: str, rows: int, size: int) -> list[tuple[int, str]] | None:
-    """The undecodable rows of a finished store, or None where there is none to use."""
+    """The undecodable and uniform rows of a finished store, or None where there is none to use."""
     try:
         stored = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         whole = (folder / "pixels.npy").stat().st_size == len(_header(rows, size)) + rows * size * size * 3
@@ -149,7 +156,7 @@ def _broken_of(folder: Path, key: str, rows: int, size: int) -> list[tuple[int, 
 def _build(
     folder: Path, key: str, photos: Sequence[PhotoFile], size: int, *, workers: int, progress: Progress | None
 ) -> list[tuple[int, str]]:
-    """Builds the store, or finishes it, and gives its undecodable rows."""
+    """Builds the store, or finishes it, and gives its undecodable and uniform rows."""
     if folder.exists():  # someone damaged it: it is not whole, so nobody can be using it
         shutil.rmtree(folder)
     building = folder.with_name(folder.name + ".partial")
@@ -200,7 +207,7 @@ def _build(
 
 
 def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray | None, str]:
-    """Pixels and '', or None and the reason; absent photos have no reason here."""
+    """Pixels and '' or `_UNIFORM`, or None and the reason; absent photos have no reason here."""
     if not photo.digest:
         return None, ""
     try:
@@ -210,9 +217,10 @@ def _decode(photo: PhotoFile, size: int) -> tuple[np.ndarray | None, str]:
     if hashlib.sha256(data).hexdigest() != photo.digest:
         raise DataError(f"{photo.path}: changed while the photos were being read; run the same command again.")
     try:
-        return decode_bytes(data, size), ""
+        image = decode_bytes(data, size)
     except DataError as error:
         return None, str(error)
+    return image, _UNIFORM if np.ptp(image, axis=(0, 1)).max() < _LEAST_RANGE else ""
 
 
 def _read_journal(path: Path, head: dict[str, Any]) -> dict[int, list[tuple[int, str]]]:

@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax import registry
+from mmjax.config import Settings
 from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
+from mmjax.datasets.duplicates import TOGETHER, find_copies, united
 from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.datasets.table import LARGE, Table, read_table
 from mmjax.errors import ConfigError, DataError, SchemaError
-from mmjax.modalities.base import Columns, Modality, TableContext, modalities_of
+from mmjax.modalities.base import Columns, Modality, TableContext, all_modalities, modalities_of
 from mmjax.schema import Schema
 
 
@@ -106,7 +108,7 @@ def open_dataset(
       data: `config.data`.
       modalities: those of the model, by kind or name.
       task: which task reads the label.
-      group: column of groups, "schema" for the schema's own, '' for none.
+      group: column of groups, "schema" for the schema's own, "duplicates" for copies of a row, '' for none.
       require_label: a label column must be there; None: if the task needs one.
       report: told of every problem.
       schema: a saved schema instead of the data set's.
@@ -129,8 +131,9 @@ def open_dataset(
     spill = cache / "tables" if size > LARGE else None
     source = TableContext(path, files.root, report, cache, spill, new is not None, log, progress, reading)
     chosen = list(new.modalities) if new else modalities_of(files.schema, data, modalities)
-    readers = {m.name: m.reader(source) for m in chosen}
+    _tell_unread(chosen, files.schema, source)
     extra = _rows_with(data, chosen, files.schema)
+    readers = {m.name: m.reader(source) for m in chosen}
     readers |= {m.name: m.reader(replace(source, predicting=True, log=None)) for m in extra}
     table = read_table(
         files.table,
@@ -148,6 +151,10 @@ def open_dataset(
         known = {"classes": classes} if new else {"required": needed}
         label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
+    if group == TOGETHER:
+        table.group_N = united(find_copies(columns), len(table))
+    for modality in chosen:
+        _tell_absent(modality, columns[modality.name], source)
     dataset = Dataset(data.name, files.schema, table, [*chosen, *extra], columns, report, label_N, classes, reading=reading)
     if data.rows_with:
         _leave_out(dataset, data.rows_with, log)
@@ -156,16 +163,43 @@ def open_dataset(
 
 
 def group_column(group: str, schema: Schema) -> str:
-    """The column that `config.cv.group` means: its own value, or the schema's group; '' for none.
+    """The column that `config.cv.group` means: its own value, or the schema's group; '' for none, or for copies.
 
     Raises:
       ConfigError: the schema names none.
     """
     if group != "schema":
-        return group
+        return "" if group == TOGETHER else group
     if not schema.group:
         raise ConfigError("config.cv.group is 'schema' but the schema names no group column; name one, or a column.")
     return schema.group
+
+
+def _tell_unread(chosen: Sequence[Modality], schema: Schema, source: TableContext) -> None:
+    """Names the inputs of the schema that no modality of the config reads."""
+    read = {column for m in chosen for column in m.reads}
+    unread = [f"{c!r} ({role})" for c, role in schema.inputs_by_column().items() if c not in read]
+    if source.log and unread and not source.predicting:
+        source.log(f"no modality of the config reads {', '.join(unread)}.")
+
+
+def _tell_absent(modality: Modality, columns: Columns, source: TableContext) -> None:
+    """Counts the rows that lack a modality.
+
+    Raises:
+      DataError: all rows that are trained on do, so a model could only learn to ignore it.
+    """
+    report, kind, place = source.report, modality.kind, {"file": source.path, "column": ", ".join(modality.reads) or None}
+    present_N = columns.present
+    if not present_N.any() and not source.predicting:
+        told = (entry for k in report.counts() if k.startswith(f"{kind}_") for entry in report.entries(k))
+        first = next(told, {"action": "its cells are empty, or hold nothing that it reads"})
+        raise DataError(
+            f"{source.path}: no row has {modality.name!r}; of the first, {str(first.get('value', ''))!r}: {first['action']}; "
+            f"mend that, or leave {modality.name!r} out of config.model.modalities."
+        )
+    for row in () if columns.tells_absent else np.flatnonzero(~present_N):
+        report.add(f"{kind}_absent", **place, row=int(row), action=f"kept; the row has no {modality.name}", refuse=False)
 
 
 def _rows_with(data: Any, chosen: Sequence[Modality], schema: Schema) -> list[Modality]:
@@ -187,3 +221,19 @@ def _leave_out(dataset: Dataset, rows_with: str, log: Callable[[str], None] | No
         raise DataError(f"{dataset.table.path}: no row has what config.data.rows_with={rows_with} asks for; check its files.")
     if log and left_out:
         log(f"{left_out} of {len(dataset)} rows are left out: config.data.rows_with={rows_with}.")
+
+
+def leave_out_lacking(settings: Settings, schema: Schema, log: Callable[[str], None]) -> Settings:
+    """The settings without the modalities that the schema names no column for; says which.
+
+    Raises:
+      ConfigError: none is left.
+    """
+    there = {name for m in all_modalities(schema, settings.data) for name in (m.kind, m.name)}
+    wanted = settings.model.modalities
+    kept = tuple(m for m in wanted if m in there)
+    if not kept:
+        raise ConfigError(f"the model reads {', '.join(wanted)}, and the schema names no column for it; check the schema.")
+    if kept != wanted:
+        log(f"The table has no {' and no '.join(m for m in wanted if m not in kept)}: the model reads {', '.join(kept)}.")
+    return replace(settings, model=replace(settings.model, modalities=kept))

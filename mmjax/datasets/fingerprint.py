@@ -100,6 +100,6 @@ def _columns(dataset: Dataset, settings: Settings) -> Iterator[tuple[str, UInt64
     if dataset.usable_N is not None:
         yield "config.data.rows_with", dataset.usable_N.astype(np.uint64)
     if settings.cv.group and table.group_N is not None:  # numbered in order of appearance, so equal groups have equal numbers
-        yield f"groups ({group_column(settings.cv.group, schema)})", table.group_N.astype(np.uint64)
+        yield f"groups ({group_column(settings.cv.group, schema) or settings.cv.group})", table.group_N.astype(np.uint64)
     for modality in dataset.modalities:
         yield from dataset.columns[modality.name].fingerprints()

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,16 +11,26 @@ from typing import Any
 from mmjax.data.cells import MISSING, is_missing
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, open_source
-from mmjax.encoding.number_format import Written, as_written, hold_codes
+from mmjax.datasets.leaks import row_number, suspected_leak
+from mmjax.encoding.number_format import Written, as_written, hold_codes, is_number
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema, listed
 
 MOST_ROWS = 100_000
 """Rows looked at."""
-_IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+_IMAGE_ENDINGS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif")
+)
 _FEW, _FEW_SHARE = 400, 0.5  # most values of a categorical column; of a small table, as a share of its rows
-_MANY_WORDS, _REPEATED, _GIVEN_AWAY = 3.0, 0.9, 0.999
+_MANY_WORDS, _REPEATED = 3.0, 0.9
 _NUMERIC, _MOSTLY_NUMERIC, _MIXED = 0.98, 0.9, 0.1  # share of numbers; few values of which a tenth are words may be sizes
+_OWNER = re.compile(
+    r"user|seller|customer|client|owner|author|patient|rescuer|member|household|session|device|subject|person|account|vendor|host"
+    r"|group|family|participant|student|driver|worker|employee|shop|store|(?:^|[_ .-])id$|(?-i:[a-z]I[Dd])$",
+    re.I,
+)
+"""Columns that name whose a row is, as a brand does not."""
+_MOST_CLASSES, _ROWS_A_CODE = 20, 5  # more different numbers are measured, unless they are codes in a row with rows enough
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]\d{1,2}:\d{2}.*)?", re.ASCII)
 
 
@@ -44,13 +55,16 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
     if not columns:
         raise DataError(f"{path}: has a header but no rows to look at.")
     stripped = [[v.strip() for v in column] for column in columns]
+    if label and (why := unfit_label(stripped[header.index(label)])):
+        raise SchemaError(f"{path}: the label {label!r} {why}.")
     written = {name: as_written(column) for name, column in zip(header, stripped, strict=True) if name != label}
     found = [
         (name, *_written_role(name, values, written.get(name), label)) for name, values in zip(header, stripped, strict=True)
     ]
     values = dict(zip(header, stripped, strict=True))
+    read = {name: written[name].values for name, role, _ in found if role == "continuous"}
     found = [
-        (name, role, why + _leak(role, values[name], values.get(label, [])) + _without(role, values[name]))
+        (name, role, why + _leak(role, read.get(name, values[name]), values.get(label, [])) + _without(role, values[name]))
         for name, role, why in _only_one(found, values)
     ]
     by_role: dict[str, list[str]] = {}
@@ -68,13 +82,34 @@ def propose_schema(source: Source, *, label: str = "") -> tuple[Schema, list[tup
 def _written_role(name: str, values: list[str], written: Written | None, label: str) -> tuple[str, str]:
     """Numbers in another spelling are numbers, if they make a column of numbers."""
     if written and (written.example or written.words):
-        role, why = _role(name, written.values, label)
+        role, why = _role(name, written.values, label, plain=False)
         if role == "continuous":
             return role, why + written.why(values)
     return _role(name, values, label)
 
 
-def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa: PLR0911 - one return a role, in order
+def unfit_label(labels: Sequence[str]) -> str:
+    """Why labels are no classes to learn, and what to do; '' where they are."""
+    present = [v for v in labels if v.lower() not in MISSING]
+    kinds = set(present)
+    numbers = sorted(map(float, kinds)) if all(map(is_number, kinds)) else []
+    whole, repeats = all(n.is_integer() for n in numbers), len(present) >= 2 * len(kinds)
+    if len(kinds) <= (_MOST_CLASSES if whole or repeats else 2):
+        return ""
+    list_them = "if they are classes all the same, list them as `classes` in the schema"
+    if numbers:
+        codes = whole and numbers[-1] - numbers[0] < 2 * len(kinds) and len(present) >= _ROWS_A_CODE * len(kinds)
+        what = f"has {len(kinds)} different numbers from {numbers[0]:g} to {numbers[-1]:g} in {len(present)} rows"
+        advice = "regression comes in a later version: make bins of them first, such as pandas.qcut(y, 5)"
+        return "" if codes else f"{what}, measured and no classes; {advice}; {list_them}"
+    what = f"has {len(kinds)} different values in {len(present)} rows, no classes to learn"
+    return "" if repeats else f"{what}; name another column; {list_them}"
+
+
+def _role(  # noqa: PLR0911 - one return a role, in order
+    name: str, values: list[str], label: str, *, plain: bool = True
+) -> tuple[str, str]:
+    """Role and why; `plain` numbers, in no format that only what is measured or counted has, may name rows."""
     present = [v for v in values if v.lower() not in MISSING]
     kinds, words = len(set(present)), _mean_words(present)
     if name == label:
@@ -87,13 +122,16 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
         return "image", "its values are paths of image files"
     if _share(present, _is_date) > 0.9:
         return "", f"{kinds} different dates, which no column reads: make numbers of them, such as the month"
-    numeric = _share(present, _is_number)
+    numeric = _share(present, is_number)
     if kinds == len(values) and (why := _id_reason(name, present, words, numeric)):
         return "id", f"{kinds} rows, all different{why}"
+    if numeric == 1 and plain and (why := row_number(name, present)):
+        return "", why
     if hold_codes(present):
         return "categorical" if _few(present) else "entity", f"{kinds} codes: numbers do not begin with a superfluous 0"
     if words >= _MANY_WORDS and not _few(present):
-        return "text", f"{kinds} different values of {words:.0f} words on average"
+        what = f"{kinds} different values of {words:.0f} words on average"
+        return ("short_text", f"{what}; {why}") if (why := _records(present)) else ("text", what)
     if numeric > _NUMERIC or (numeric >= _MOSTLY_NUMERIC and not _few(present)):
         return _number_role(name, values, present)
     mixed = f"; {_not_numbers(values, present)}" if numeric >= _MIXED else ""
@@ -101,13 +139,24 @@ def _role(name: str, values: list[str], label: str) -> tuple[str, str]:  # noqa:
         return "categorical", f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
     rows = len(present)
     if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
-        return "group", f"{kinds} different names in {rows} rows: rows of one name may belong together, as a seller's do"
+        return _names_role(name, present)
     if numeric < 0.5 and _share(present, _has_letter) > 0.5:
         return (
             "short_text",
             f"{kinds} different values in {rows} rows: read by words and pieces of words{mixed}",
         )
     return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text{mixed}"
+
+
+def _names_role(name: str, present: list[str]) -> tuple[str, str]:
+    """Names of whose a row is, or of what it is of, as a brand."""
+    what = f"{len(set(present))} different names in {len(present)} rows"
+    if _OWNER.search(name) or _share(present, _is_code) > 0.8:
+        return (
+            "group",
+            f"{what}: rows of one name may belong together, as a seller's do; `recommended` reads it as an entity too",
+        )
+    return "entity", f"{what}: counted, with label frequencies; make it the group, too, if rows of one name belong together"
 
 
 def _constant(values: list[str]) -> str:
@@ -136,7 +185,7 @@ def _few(present: list[str]) -> bool:
 
 def _number_role(name: str, values: list[str], present: list[str]) -> tuple[str, str]:
     distinct = set(present)
-    numbers = {v: float(v) for v in distinct if _is_number(v)}
+    numbers = {v: float(v) for v in distinct if is_number(v)}
     kinds = len(distinct)
     whole = all(n.is_integer() for n in numbers.values())
     low, high = min(numbers.values()), max(numbers.values())
@@ -152,8 +201,8 @@ def _number_role(name: str, values: list[str], present: list[str]) -> tuple[str,
 
 def _not_numbers(values: list[str], present: list[str]) -> str:
     """How many values are numbers, and the first that is none."""
-    row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not _is_number(v))
-    numbers = sum(map(_is_number, present))
+    row, value = next((i, v) for i, v in enumerate(values) if v.lower() not in MISSING and not is_number(v))
+    numbers = sum(map(is_number, present))
     return f"{numbers} of {len(present)} values are numbers; {value[:40]!r} (row {row + 1}) is not"
 
 
@@ -164,16 +213,23 @@ def _without(role: str, values: list[str]) -> str:
     return f"; {count} rows have none{own}" if count else ""
 
 
+def _records(present: list[str]) -> str:
+    """Why values are records such as JSON, not texts, or ''."""
+    sample = present[:2000]
+    if _share(sample, lambda v: v[0] in "{[" and v[-1] in "}]") < 0.5:
+        return ""
+    words = Counter(word for value in sample for word in re.findall(r"\w+", value))
+    share = sum(count for _, count in words.most_common(2)) / max(words.total(), 1)
+    often = " and ".join(repr(word) for word, _ in words.most_common(2))
+    return f"records such as JSON ({share:.0%} of the words are {often}), read as counted words: make columns of what matters"
+
+
 def _leak(role: str, values: list[str], labels: list[str]) -> str:
-    """A warning where a value gives the label away; values that are nearly all different prove nothing."""
-    if role not in ("categorical", "continuous") or len(set(labels)) < 2 or len(set(values)) * 5 > len(values):
+    """A warning about an input that tells the label alone, or ''."""
+    if role in ("", "id", "label", "image"):
         return ""
-    most: dict[str, int] = {}
-    for (value, _), count in Counter(zip(values, labels, strict=True)).items():
-        most[value] = max(most.get(value, 0), count)
-    if sum(most.values()) < _GIVEN_AWAY * len(values):
-        return ""
-    return "; it all but gives the label away: leave it out if it is not known before the label is"
+    read = (lambda v: float(v) if is_number(v) else -math.inf) if role == "continuous" else None
+    return suspected_leak(values, labels, read)
 
 
 def _counts(low: float, high: float, kinds: int, present: list[str]) -> bool:
@@ -207,15 +263,12 @@ def _share(values: list[str], test: object) -> float:
     return sum(map(test, values)) / max(len(values), 1)  # type: ignore[arg-type]
 
 
-def _is_number(value: str) -> bool:
-    try:
-        return "_" not in value and math.isfinite(float(value))
-    except ValueError:
-        return False
-
-
 def _mean_words(present: list[str]) -> float:
     return sum(len(v.split()) for v in present[:2000]) / max(len(present[:2000]), 1)
+
+
+def _is_code(value: str) -> bool:
+    return any(map(str.isdigit, value)) and len(value.split()) == 1
 
 
 def _is_date(value: str) -> bool:

@@ -80,6 +80,13 @@ def _table(root: Path, names: Sequence[str]) -> Path:
 
 
 def _synthetic(data: Any, schema: Schema | None, table: Source | None) -> Files:
+    given = next((n for n in ("table", "schema") if getattr(data, n)), "") if table is None else ""
+    if given:
+        value = getattr(data, given)
+        raise ConfigError(
+            f"config.data.{given} is {value!r}, but the config is of the synthetic data set; add ':table' to its name, as in "
+            "--config=recommended:table."
+        )
     recipe = {"rows": data.synthetic_rows, "seed": data.synthetic_seed}
     root = Path(data.root) if data.root else cache_dir(data) / synthetic.folder_name(**recipe)
     synthetic.write_synthetic(root, **recipe)

@@ -44,7 +44,12 @@ def make_folds(
     units = len(rows) if group_N is None else len(np.unique(group_N[rows]))
     if units < folds:
         what = "labelled rows" if group_N is None else "groups"
-        raise DataError(f"{path}: has {units} {what}, fewer than {folds} folds; set config.cv.folds to at most {units}.")
+        advice = (
+            f"set config.cv.folds to at most {units}"
+            if units > 1
+            else "no fold could be held out: use more rows, or other groups"
+        )
+        raise DataError(f"{path}: has {units} {what}, fewer than {folds} folds; {advice}.")
     label_n = label_N[rows]
     fold_N = np.full(len(label_N), -1, np.int32)
     group_n = None if group_N is None else group_N[rows]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
@@ -83,6 +83,8 @@ class TrainingLabels:
 class Columns(ABC):
     """A modality of all N rows of a table, before any fold: a frozen dataclass whose arrays have a row axis first."""
 
+    tells_absent: ClassVar[bool] = False  # its reader has told why each absent row is so; else `open_dataset` tells that it is
+
     @property
     @abstractmethod
     def present(self) -> Bool[np.ndarray, " N"]:
@@ -91,6 +93,10 @@ class Columns(ABC):
     @abstractmethod
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Name and 64 bits a row of every column: tells whether a table has changed (mmjax/datasets/fingerprint.py)."""
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """What, and 64 bits a row that two rows share only where one is a copy of the other; 0 where that cannot be told."""
+        yield from ()
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows, as views: a memory-mapped table stays on the disk."""

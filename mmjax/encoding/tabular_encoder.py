@@ -1,5 +1,6 @@
 """What a fold learns of a table: categories, ranges, bins and frequent values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
+from mmjax.data.data_report import DataReport
 from mmjax.encoding.base import Encoder, id_dtype
 from mmjax.encoding.quantiles import place_among, quantile_edges
 from mmjax.encoding.tabular_columns import TabularColumns
@@ -203,6 +205,31 @@ class TabularEncoder(Encoder):
             bool(d["piecewise"]),
             bool(d.get("robust")),
         )
+
+
+def report_drift(
+    name: str, number_N: Float[np.ndarray, " N"], seen: Sequence[NumberColumn], path: str, report: DataReport
+) -> None:
+    """Tells how many numbers of a table to predict lie beyond what any fold was trained on, and of a lack that none knew.
+
+    Args:
+      name: of the column.
+      number_N: nan where missing.
+      seen: the column of each fold's encoder.
+      path: the table's.
+      report: told once a column.
+    """
+    low, high = min(n.low for n in seen), max(n.high for n in seen)
+    outside = np.flatnonzero((number_N < low) | (number_N > high))
+    place: dict[str, Any] = {"file": path, "column": name}
+    if len(outside):
+        found = f"{number_N[outside].min():g} to {number_N[outside].max():g}"
+        action = f"in {len(outside)} of {len(number_N)} rows it is beyond {low:g} to {high:g}, the range of the training rows"
+        report.add("number_outside", **place, row=int(outside[0]), value=found, action=action)
+    lacking = np.flatnonzero(np.isnan(number_N))
+    if len(lacking) and not any(n.missing for n in seen):
+        action = f"missing in {len(lacking)} of {len(number_N)} rows, as in no training row"
+        report.add("number_never_missing", **place, row=int(lacking[0]), action=action)
 
 
 def _fit_number(name: str, value_N: Float[np.ndarray, " N"], *, bins: int, piecewise: bool, exact: int) -> NumberColumn:

@@ -9,8 +9,8 @@ from jaxtyping import Bool, UInt64
 
 from mmjax.data.data_report import DataReport
 from mmjax.encoding.base import Columns, Reader, TableContext
-from mmjax.encoding.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
+from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
 from mmjax.schema import Schema
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, GrowingArray, in_memory
 from mmjax.data.cells import MissingWords, number_categories, report_spellings
+from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.quantiles import place_among, quantile_edges
@@ -63,6 +64,21 @@ class Entity(Modality):
         if labels.group_column == self.column:
             return self.fit(columns, labels.rows)
         return EntityEncoder.fit(columns, labels, self.data.entity_smoothing)
+
+    def report_unseen(self, fitted: Sequence["EntityEncoder"], columns: "EntityColumns", report: DataReport) -> None:
+        """Tells how many rows have a value that no fold was trained on."""
+        known = {value for encoder in fitted for value in encoder.values}
+        new = [i for i, value in enumerate(columns.values) if value and value not in known]
+        rows = np.flatnonzero(np.isin(columns.code_N, new))
+        if len(rows):
+            place = {
+                "file": "table to predict",
+                "row": int(rows[0]),
+                "column": self.column,
+                "value": columns.values[columns.code_N[rows[0]]],
+            }
+            action = f"{len(new)} values in {len(rows)} of {len(columns.code_N)} rows are in no training row"
+            report.add("entity_unseen", **place, action=action)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "EntityEncoder":

@@ -154,6 +154,8 @@ class Image(Modality):
 class ImageColumns(Columns):
     """All rows' photos, and the column or pattern they are from."""
 
+    tells_absent = True
+
     column: str
     store: ImageStore
 
@@ -171,6 +173,11 @@ class ImageColumns(Columns):
         """Of the files' content."""
         if self.store.digest_N is not None:
             yield f"photos ({self.column})", self.store.digest_N
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """Photos of the same bytes."""
+        if self.store.digest_N is not None:
+            yield "photo", self.store.digest_N
 
 
 class ImageReader(Reader):
@@ -195,6 +202,9 @@ class ImageReader(Reader):
         """Decodes what no run before has decoded."""
         del ids
         source = self._source
+        for row in (i for i, name in enumerate(self._names) if not name):
+            place = {"file": source.path, "row": row, "column": self._column}
+            source.report.add("image_absent", **place, action="kept; it names no photo", refuse=False)
         store = open_image_store(
             self._names,
             self._folder,

@@ -14,7 +14,7 @@ from mmjax.data.arrays import Allocate, in_memory
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.logistic import LogisticFit, cross_fit, fit_logistic
 from mmjax.encoding.tabular_encoder import TabularEncoder
-from mmjax.encoding.term_weights import Sparse, TermWeights
+from mmjax.encoding.texts.term_weights import Sparse, TermWeights
 from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
 from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks

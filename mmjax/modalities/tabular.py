@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmjax.config_rules import below_one, choice, not_negative, positive
 from mmjax.data.data_report import DataReport
 from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
-from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.encoding.tabular_encoder import TabularEncoder, report_drift
 from mmjax.modalities.base import Modality, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.mlp import MLP
 from mmjax.ops.onehot import onehot_product, onehot_vector
@@ -69,7 +69,7 @@ class Tabular(Modality):
         return TabularEncoder.fit(columns, rows, discretize=data.discretize, bins=data.bins, exact=data.exact_values, **numbers)
 
     def report_unseen(self, fitted: Sequence["TabularEncoder"], columns: TabularColumns, report: DataReport) -> None:
-        """Tells of every category that none of the folds was trained on; a row of it has none of its column's."""
+        """Tells of every category that no fold was trained on, and of numbers beyond every fold's range, by column."""
         for c, seen in enumerate(zip(*(encoder.values for encoder in fitted), strict=True)):
             known, values = set().union(*seen), columns.categories[c]
             found = np.unique(columns.code_NxC[:, c], return_index=True, return_counts=True)
@@ -78,6 +78,10 @@ class Tabular(Modality):
                     place = {"file": columns.path, "row": row, "column": columns.names[c], "value": values[code]}
                     action = f"no category in its {count} row(s): no training row has it"
                     report.add("category_unseen", **place, action=action)
+        for name, number_N, seen in zip(
+            columns.number_names, columns.number_NxS.T, zip(*(e.numbers_of for e in fitted), strict=True), strict=True
+        ):
+            report_drift(name, np.asarray(number_N), seen, columns.path, report)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "TabularEncoder":

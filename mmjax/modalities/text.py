@@ -1,30 +1,26 @@
 """A text column: words numbered as it is read, a vocabulary a fold, TextCNN; the autoencoder reconstructs word vectors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int, UInt64
+from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, movable_path, positive
-from mmjax.data.arrays import CHUNK, Allocate, GrowingArray, in_memory
-from mmjax.data.cells import READING, MissingWords
+from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
-from mmjax.data.hashing import hash_rows, hash_texts
 from mmjax.data.word_vectors import check_vectors, load_vectors, random_vectors
-from mmjax.encoding.tokens import words
+from mmjax.encoding.texts.numbered_texts import TextColumns, TextReader
 from mmjax.errors import DataError
-from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower, id_dtype
+from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.textcnn import PADDING, UNKNOWN, TextCNN, embed, uniform
 from mmjax.registry import register_modality
 from mmjax.schema import SchemaKey
 
-_LONGEST_WORD = 64
 _FIRST = UNKNOWN + 1
 
 
@@ -57,13 +53,23 @@ class Text(Modality):
         embed_scale: float = 0.25  # our reading: U(-0.25, 0.25), Kim 2014's range for words without a vector
         train_embedding: bool = True  # our reading
 
-    def reader(self, source: TableContext) -> "TextReader":
+    def reader(self, source: TableContext) -> TextReader:
         """Reads its column."""
         return TextReader(self.column, self.data.text_length, source)
 
-    def fit(self, columns: "TextColumns", rows: NDArray[np.integer]) -> "TextEncoder":
+    def fit(self, columns: TextColumns, rows: NDArray[np.integer]) -> "TextEncoder":
         """Counts words."""
         return TextEncoder.fit(columns, rows, min_count=self.data.min_count, max_words=self.data.max_words)
+
+    def report_unseen(self, fitted: Sequence["TextEncoder"], columns: TextColumns, report: DataReport) -> None:
+        """Tells how many texts have no word of any fold's vocabulary, such as those in another language."""
+        known = {word for encoder in fitted for word in encoder.words}
+        known_V = np.array([word in known for word in columns.words])
+        chunks = (columns.word_NxT[at : at + CHUNK] for at in range(0, len(columns.word_NxT), CHUNK))
+        new = np.flatnonzero(columns.present & ~np.concatenate([known_V[word_nxT].any(axis=1) for word_nxT in chunks]))
+        if len(new):
+            action = f"{len(new)} of {len(columns.word_NxT)} texts have no word that training knew"
+            report.add("text_unknown", file="table to predict", row=int(new[0]), column=columns.name, action=action)
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "TextEncoder":
@@ -132,75 +138,6 @@ class Text(Modality):
         """Looks at the first line of the file of word vectors."""
         if settings.data.word_vectors:
             check_vectors(Path(settings.data.word_vectors), settings.model.text.embed_dim)
-
-
-@dataclass(frozen=True)
-class TextColumns(Columns):
-    """All rows.
-
-    Attributes:
-      name: of the column, for messages.
-      word_NxT: numbers of words, 0 padding.
-      words: words by number; '' at 0.
-    """
-
-    name: str
-    word_NxT: Int[np.ndarray, "N T"]
-    words: Sequence[str]
-
-    @property
-    def present(self) -> Bool[np.ndarray, " N"]:
-        """Rows with a word."""
-        return np.asarray(self.word_NxT[:, 0] > 0)
-
-    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
-        """Words count, not their numbers."""
-        yield self.name, hash_rows(self.word_NxT, hash_texts(self.words))
-
-
-class TextReader(Reader):
-    """Tokenises a column once, for all folds."""
-
-    def __init__(self, column: str, length: int, source: TableContext):
-        self._column, self._length = column, length
-        self._source, self._missing = source, MissingWords()
-        self._words, self._tokens = Words(), GrowingArray(length, np.int32, source.spill)
-
-    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
-        """Adds a chunk."""
-        del first
-        reading, cells = self._source.reading, columns[self._column]
-        cells = self._missing.emptied(cells) if reading > 1 else cells
-        self._tokens.extend(number_words(cells, self._words, self._length, reading))
-
-    def finish(self, ids: Sequence[str]) -> TextColumns:
-        """All rows."""
-        del ids
-        self._missing.report(self._source.path, self._column, self._source.report)
-        return TextColumns(self._column, self._tokens.finish(), list(self._words))
-
-
-class Words(dict[str, int]):
-    """Number of each word, 0 being padding; a word it does not know gets the next number."""
-
-    def __init__(self) -> None:
-        super().__init__({"": 0})
-
-    def __missing__(self, word: str) -> int:
-        return self.setdefault(word[:_LONGEST_WORD], len(self))
-
-
-def number_words(column: Sequence[str], known: Words, length: int, reading: int = READING) -> Int[np.ndarray, "n T"]:
-    """The first `length` words of each text by number, 0 padding; `known` learns new ones."""
-    flat: list[int] = []
-    count_n = np.zeros(len(column), np.int64)
-    for i, text in enumerate(column):
-        before = len(flat)
-        flat += map(known.__getitem__, islice(words(text, reading), length))
-        count_n[i] = len(flat) - before
-    out_NxT = np.zeros((len(column), length), np.int32)
-    out_NxT[np.arange(length) < count_n[:, None]] = flat
-    return out_NxT
 
 
 @dataclass(frozen=True)

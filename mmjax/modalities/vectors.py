@@ -13,11 +13,14 @@ from mmjax.config_rules import below_one, movable_path, positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.data.hashing import hash_rows
+from mmjax.encoding.vector_file import load_vectors
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, TableContext, Target, Tower
 from mmjax.models.mlp import MLP
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
+
+_TELLING = 8  # numbers other than 0 of a vector that is like no other by chance
 
 
 @register_modality("vectors")
@@ -110,6 +113,8 @@ class Vectors(Modality):
 class VectorColumns(Columns):
     """All rows of a file: vector_NxV, zeros where absent, and which rows have one."""
 
+    tells_absent = True
+
     file: str
     vector_NxV: Float[np.ndarray, "N V"]
     present_N: Bool[np.ndarray, " N"]
@@ -122,6 +127,11 @@ class VectorColumns(Columns):
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Of the numbers of rows that have a vector."""
         yield f"vectors ({self.file})", np.where(self.present, hash_rows(self.vector_NxV), np.uint64(0))
+
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """The same vectors, unless they are short or say nothing."""
+        telling_N = self.present & (np.count_nonzero(self.vector_NxV, axis=1) >= _TELLING)
+        yield "vector", np.where(telling_N, hash_rows(self.vector_NxV), np.uint64(0))
 
 
 class VectorReader(Reader):
@@ -136,75 +146,6 @@ class VectorReader(Reader):
     def finish(self, ids: Sequence[str]) -> VectorColumns:
         """The vectors of `ids`."""
         return VectorColumns(self._path.name, *load_vectors(self._path, ids, self._report))
-
-
-def load_vectors(path: Path, ids: Sequence[str], report: DataReport) -> tuple[Float[np.ndarray, "N V"], Bool[np.ndarray, " N"]]:
-    """Reads `ids` and `features` from an .npz file, without pickle, and puts them in the table's order.
-
-    Args:
-      path: .npz with `ids` (strings or whole numbers) and `features` (numbers, one row an id).
-      ids: the table's ids.
-      report: told of table rows without a vector ('vectors_missing'), of vectors that are not finite ('vectors_broken') and
-        of ids that occur twice in the file ('vectors_twice'; the first counts).
-
-    Returns:
-      features: float32 N x V, zeros where absent.
-      present: bool N.
-
-    Raises:
-      DataError: the file is absent, damaged, holds pickled objects, or its arrays do not fit each other.
-    """
-    path = Path(path)
-    file_ids, feature_FxV = _read(path)
-    row_of: dict[str, int] = {}
-    for row, name in enumerate(file_ids):
-        if row_of.setdefault(name, row) != row:
-            report.add("vectors_twice", file=str(path), row=row, column="ids", value=name, action="the first vector counts")
-    names = [str(name) for name in ids]
-    at_N = np.array([row_of.get(name, -1) for name in names], np.int64)
-    feature_NxV = np.zeros((len(at_N), feature_FxV.shape[1]), np.float32)
-    found_N = at_N >= 0
-    feature_NxV[found_N] = feature_FxV[at_N[found_N]]
-    finite_N = np.isfinite(feature_NxV).all(axis=1)
-    feature_NxV[~finite_N] = 0
-    for row in np.flatnonzero(~found_N):
-        action = "vectors treated as absent: the file has none for this id"
-        report.add("vectors_missing", file=str(path), row=int(row), column="ids", value=names[row], action=action)
-    for row in np.flatnonzero(~finite_N):
-        action = "vectors treated as absent: a number is not finite"
-        report.add("vectors_broken", file=str(path), row=int(row), column="features", value=names[row], action=action)
-    return feature_NxV, found_N & finite_N
-
-
-def _read(path: Path) -> tuple[list[str], Float[np.ndarray, "F V"]]:
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: is a single array; save an .npz with 'ids' and 'features'.")
-            with stored:
-                ids, features = stored["ids"], stored["features"]
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file of vectors; check the schema or the config.") from error
-    except KeyError as error:
-        raise DataError(f"{path}: has no array {error.args[0]!r}; it needs 'ids' and 'features'.") from error
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib and header parsing raise a dozen classes on damaged files
-        why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        if "pickle" in why:  # NumPy's own words advise to load it all the same
-            why = "it holds Python objects, or is no .npz file"
-        raise DataError(f"{path}: cannot be read as .npz without pickle ({why}); save it anew with numpy.savez.") from error
-    if ids.ndim != 1 or ids.dtype.kind not in "USiu":
-        raise DataError(f"{path}: 'ids' must be one column of strings or whole numbers, not {ids.dtype} {ids.shape}.")
-    if features.ndim != 2 or features.shape[0] != len(ids) or features.shape[1] == 0 or features.dtype.kind not in "fiub":
-        raise DataError(
-            f"{path}: 'features' must be numbers, {len(ids)} x V to fit 'ids', not {features.dtype} {features.shape}."
-        )
-    if ids.dtype.kind == "S":
-        ids = np.char.decode(ids, "utf-8", "replace")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is reported as not finite
-        return [str(name) for name in ids], features.astype(np.float32)
 
 
 @dataclass(frozen=True)

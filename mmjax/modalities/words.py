@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mmjax.config_rules import not_negative, positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.encoding.base import TrainingLabels
-from mmjax.encoding.neighbours import Neighbours, own_group
-from mmjax.encoding.raw_texts import RawTextReader, RawTexts
-from mmjax.encoding.term_weights import Sparse, TermWeights
+from mmjax.encoding.texts.neighbours import Neighbours, own_group
+from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
+from mmjax.encoding.texts.term_weights import Sparse, TermWeights
 from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality

@@ -12,10 +12,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
-from mmjax.datasets.dataset import Dataset, open_dataset
+from mmjax.datasets.dataset import Dataset, leave_out_lacking, open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.locations import find_files
-from mmjax.datasets.present import leave_out_lacking
 from mmjax.datasets.splits import make_folds
 from mmjax.tasks.classification import Classification, classification_metrics
 

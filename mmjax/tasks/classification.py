@@ -13,6 +13,7 @@ from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.datasets import synthetic
 from mmjax.datasets.dataset import Dataset
+from mmjax.datasets.infer_schema import unfit_label
 from mmjax.errors import DataError, NonFiniteError
 from mmjax.modalities.base import Batch, InputSpec
 from mmjax.models.classifier import MultiModalClassifier
@@ -142,6 +143,8 @@ class Classification(Task):
         kinds = len(np.unique(label_N[label_N >= 0]))
         if required and classes is None and kinds < 2:
             raise DataError(f"{path}: the label {schema.label!r} has {kinds} class(es); a classifier needs two.")
+        if required and classes is None and not schema.classes and (why := unfit_label(labels)):
+            raise DataError(f"{path}: the label {schema.label!r} {why}.")
         return label_N, known
 
     @classmethod

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from mmjax.config import Settings
+from mmjax.datasets.dataset import leave_out_lacking
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.datasets.locations import find_files
-from mmjax.datasets.present import leave_out_lacking
 from mmjax.inference import predict_in_batches
 from mmjax.io import checkpoint, processes
 from mmjax.io.atomic import write_json

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from mmjax.config import Settings
+from mmjax.config import Settings, TrainSettings
 from mmjax.data.arrays import Allocate, host_memory, in_files, in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import Dataset, group_column, open_dataset
+from mmjax.datasets.duplicates import find_copies, report_copies
 from mmjax.datasets.encoders import FoldEncoders, saved_reading, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
 from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
-from mmjax.errors import DataError
+from mmjax.errors import ConfigError, DataError
 from mmjax.io.atomic import write_json
 from mmjax.io.checkpoint import config_fingerprint
 from mmjax.io.environment import environment
@@ -165,6 +167,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
     # Also of loaded folds: a resumed run's data_report.json is an uninterrupted one's.
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     task.report(dataset)
+    report_copies(find_copies(dataset.columns), fold_N, report, path)
     for line in report.summary_lines():
         log(line)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
@@ -211,6 +214,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         group_N = dataset.table.group_N if settings.cv.group else None
         inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
         splits.append((*inner, test))
+    _check_batch(settings.train, min(len(train) for train, _, _ in splits), run.log)
     # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
     encoders = _by_fold(lambda rows: FoldEncoders.fit(dataset, rows, run.group_column), training)
     for modality in dataset.modalities:
@@ -221,6 +225,17 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         fitted, (train, valid, test) = encoders[number], splits[number]
         constant = fold_constants(run.task(last), fitted.spec, label_N, train)
         run.folds.append(FoldData(number, fitted, {}, train, valid, test, constant))
+
+
+def _check_batch(train: TrainSettings, rows: int, log: Log) -> None:
+    """A batch is cut to a small table's rows where nobody chose its size, and refused where somebody did."""
+    if train.batch_share < 1 or train.batch_size <= rows:
+        return
+    if train.batch_size > TrainSettings().batch_size:
+        raise ConfigError(
+            f"config.train.batch_size is {train.batch_size}, but a fold has {rows} training rows; set it to at most {rows}."
+        )
+    log(f"config.train.batch_size={train.batch_size} is cut to the {rows} training rows of a fold.")
 
 
 def encode_folds(run: Run) -> None:
@@ -249,6 +264,10 @@ def encode_folds(run: Run) -> None:
 
 
 def _by_fold(work: Callable[[Any], Any], folds: Sequence[Any]) -> list[Any]:
-    """`work` of each fold, as many at once as there are cores: most of it is in libraries that let other threads run."""
-    with ThreadPoolExecutor(cores()) as pool:
+    """`work` of each fold, as many at once as there are cores: most of it is in libraries that let other threads run.
+
+    BLAS has one thread meanwhile: its own would wait for each other, spinning, on cores that other folds use. So what a fold
+    computes does not depend on the number of cores either.
+    """
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, folds))

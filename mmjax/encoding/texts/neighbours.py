@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from mmjax.encoding.base import TrainingLabels
-from mmjax.encoding.term_weights import Sparse
+from mmjax.encoding.texts.term_weights import Sparse
 
 _BLOCK, _MOST = 1024, 50_000
 _COMMON_SHARE, _COMMON_ROWS = 0.01, 200

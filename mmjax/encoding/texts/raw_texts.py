@@ -12,12 +12,14 @@ from mmjax.data.arrays import GrowingArray
 from mmjax.data.cells import READING, MissingWords
 from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import Columns, Reader, TableContext
-from mmjax.encoding.term_weights import Sparse, TermWeights, count_terms
+from mmjax.encoding.texts.term_weights import Sparse, TermWeights, count_terms
 
 LONGEST = 20_000
 """Characters of a text that are read."""
 _KEPT = 4
 """Folds are encoded in as many threads as there are cores, and two modalities may read the same column."""
+
+_LONG = 100  # characters of a text that nobody writes twice
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,13 @@ class RawTexts(Columns):
         for c, name in enumerate(self.names):
             yield name, hash_texts(self.texts(c))
 
+    def copies(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
+        """The same long texts."""
+        for c in range(len(self.names)):
+            texts = self.texts(c)
+            value_N, long_N = hash_texts(texts), [len(text) >= _LONG for text in texts]
+            yield "text", np.where(long_N, value_N, np.uint64(0))
+
 
 class RawTextReader(Reader):
     """Collects the columns, once for all modalities that read them."""
@@ -123,6 +132,11 @@ class RawTextReader(Reader):
         if self._source.reading > 1:
             given = [words.emptied(cells) for words, cells in zip(self._missing.values(), given, strict=True)]
         cells = list(zip(*given, strict=True))
+        for row, texts in enumerate(cells, first):
+            for name, text in zip(self._names, texts, strict=True):
+                if len(text) > LONGEST:
+                    place = {"file": self._source.path, "row": row, "column": name, "value": f"{len(text)} characters"}
+                    self._source.report.add("text_cut", **place, action=f"its first {LONGEST} are read", refuse=False)
         encoded = [[text[:LONGEST].strip().encode("utf-8", "surrogatepass") for text in row] for row in cells]
         ends = self._at + np.cumsum([len(text) for row in encoded for text in row])
         self._bytes.extend(np.frombuffer(b"".join(text for row in encoded for text in row), np.uint8)[:, None])

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmjax.data.cells import READING
-from mmjax.encoding.tokens import words
+from mmjax.encoding.texts.tokens import words
 
 _BUCKETS = 2**22
 """Terms are numbered by a hash: no vocabulary is kept, and among 300,000 terms one in fourteen shares its number."""

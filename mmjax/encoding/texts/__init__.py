@@ -1,0 +1,1 @@
+"""Texts: words, terms, lengths, nearest texts."""

@@ -60,7 +60,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        config: str | Settings = "mmae_attention",
+        config: str | Settings = "recommended",
         *,
         workdir: str | Path | None = None,
         folds: int = 5,

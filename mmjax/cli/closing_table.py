@@ -1,5 +1,6 @@
 """The tables a training command closes with."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from mmjax.tasks import metrics
 
 _MOST = 10
 """Rows of the data report's table: with its frame no more than 15 lines."""
+
+
+def make_console() -> Console:
+    """Of a terminal's width; a log file has room for whole numbers."""
+    return Console() if sys.stdout.isatty() else Console(width=150)
 
 
 def print_data_report(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -31,7 +37,7 @@ def print_data_report(report: Mapping[str, Any], console: Console | None = None)
         table.add_row(*(Text(" ".join(cell.split())) for cell in cells))  # a value may hold brackets or line breaks
     if left := counts[len(shown) :]:
         table.add_row(f"{len(left)} more kinds", f"{sum(count for _, count in left):,}", "", "see data_report.json")
-    (console or Console()).print(table)
+    (console or make_console()).print(table)
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -54,7 +60,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     for key, title in (("most_frequent_class", "largest class"), ("ceiling", "best possible")):
         if key in summary:
             table.add_row(title, metrics.show("accuracy", summary[key]), *([""] * (len(names) - 1)))
-    (console or Console()).print(table)
+    (console or make_console()).print(table)
     if "ceiling" in summary:
         share = summary["mean"]["accuracy"] / summary["ceiling"]
-        (console or Console()).print(f"{100 * share:.1f} % of the best accuracy any model can reach on these modalities.")
+        (console or make_console()).print(f"{100 * share:.1f} % of the best accuracy any model can reach on these modalities.")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from mmjax import configs
 from mmjax.cli.arguments import Parser
+from mmjax.cli.closing_table import make_console
 from mmjax.config import Settings
 from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         runtime.log(f"{args.table} row {row.number}: configs/{files[row]}")
         report.rows.append(_run(workdir, row, files[row], settings))
         report.write(workdir)  # after every row: a long table shows what it has
-    console = Console() if sys.stdout.isatty() else Console(width=150)  # a log file has room for whole numbers
+    console = make_console()
     _print(console, f"{args.table} on {args.dataset}", *report.cells())
     _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
     runtime.log(f"Written: report.md, report.json and plot.png in {workdir}")
@@ -81,7 +81,7 @@ def _baselines(settings: Settings, workdir: Path) -> int:
     write_json(workdir / "baselines.json", {n: {**summaries[n], "by_fold": found[n]} for n in found})
     titles = {m: title for m, title in Classification.titles.items() if all(m in s["mean"] for s in summaries.values())}
     body = [[NAMES[n], *(show(m, s["mean"][m], s["std"][m]) for m in titles)] for n, s in summaries.items()]
-    _print(Console(width=150), f"baselines on {dataset.name}", ["rows", *titles.values()], body)
+    _print(make_console(), f"baselines on {dataset.name}", ["rows", *titles.values()], body)
     runtime.log(f"Written: {workdir / 'baselines.json'}")
     return 0
 

@@ -67,15 +67,15 @@ def _predictions(
     yield "majority", np.tile(counts / counts.sum(), (len(test), 1))
     if "linear/score" in arrays:
         yield "logistic", np.exp(arrays["linear/score"][test].astype(np.float64))
-    plain = [name for name in arrays if name.split("/")[0].split("_")[0] not in _OURS and name not in _NOT_INPUTS]
+    plain = [name for name in arrays if name.split("/")[0].split("_")[0] in _PLAIN and name not in _NOT_INPUTS]
     more = [name for name in arrays if name.startswith("entity") or name == "words/neighbour"]
     for name, kept in (("boosting", plain), ("boosting_entity", [*plain, *more])):
         if kept and (name == "boosting" or more):
             yield name, _boosted(_matrix(arrays, kept), label_N, classes, rows, test)
 
 
-_OURS = ("entity", "profile", "linear", "forest")
-"""Kinds whose arrays a plain baseline does not read: what our own model has of its own."""
+_PLAIN = ("tabular", "words", "vectors")
+"""Kinds whose arrays a plain baseline reads: no photos, and nothing that our own model has of its own."""
 _NOT_INPUTS = ("present", "label", "words/neighbour")
 
 

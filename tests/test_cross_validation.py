@@ -309,3 +309,18 @@ def test_single_folds_can_be_chosen_and_completed(cache: Path, tmp_path: Path):
             shrunken("tabular", cache, train__fold_parallel="sequential", cv__only=(fold,)), tmp_path / "parts", quiet
         )
     assert parts["by_fold"] == whole["by_fold"]
+
+
+def test_repeats_are_runs_with_other_seeds(cache: Path, tmp_path: Path):
+    """The second is what the seeds one higher give alone; a later session only adds. Breaks when repeats share folds."""
+    settings = shrunken("tabular", cache, train__max_epochs=1)
+    alone = cross_validate(settings, tmp_path / "run", quiet)
+    before = outcome(tmp_path / "run")
+    twice = cross_validate(replace(settings, cv=replace(settings.cv, repeats=2)), tmp_path / "run", quiet)
+    changed = {name for name, content in outcome(tmp_path / "run").items() if before.get(name) != content}
+    assert changed == {"summary.json"}
+    other = replace(settings, cv=replace(settings.cv, seed=1), train=replace(settings.train, seed=1))
+    second = cross_validate(other, tmp_path / "other", quiet)
+    assert twice["repeats"]["means"] == [alone["mean"], second["mean"]]
+    assert twice["repeats"]["mean"]["accuracy"] == pytest.approx((alone["mean"]["accuracy"] + second["mean"]["accuracy"]) / 2)
+    assert (tmp_path / "run" / "repeat_1" / "folds.csv").read_bytes() != (tmp_path / "run" / "folds.csv").read_bytes()

@@ -12,16 +12,21 @@ from encoder_tables import encode, make_tabular
 
 from mmjax.config import data_settings
 from mmjax.configs import get_config
+from mmjax.data.arrays import in_memory
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.encoding.base import TableContext, TrainingLabels
 from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
+from mmjax.encoding.whole_rows import WholeRows
 from mmjax.modalities.entity import EntityEncoder, EntityReader
+from mmjax.modalities.forest import Forest
+from mmjax.modalities.profile import ProfileColumns, ProfileEncoder
 from mmjax.models.members import Members, log_mean_probability
 from mmjax.ops.piecewise import piecewise
 from mmjax.train.cross_validation import cross_validate
+from tests.reading import schema_of
 
 F32 = jnp.dtype("float32")
 NAN, INF = np.nan, np.inf
@@ -212,3 +217,53 @@ def test_the_recommended_model_learns_and_goes_on_where_it_was(table: Path, tmp_
     p = model.predict_proba(new)
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
     assert (model.predict(new) == pd.read_csv(table / "rows.csv")["label"]).mean() > 0.75
+
+
+def whole_rows(numbers: np.ndarray, categories: list[str]) -> WholeRows:
+    return WholeRows(None, make_tabular([categories], list(numbers.T)))
+
+
+def test_a_forest_is_scikit_learns_and_knows_no_row_it_scores():
+    """Its arrays give what its trees give; out of bag, labels at random are not recognised, not even by a row's group."""
+    rng = np.random.default_rng(0)
+    number, label, group = rng.normal(size=(300, 3)), rng.integers(0, 3, 300), np.repeat(np.arange(30), 10)
+    number[:, 0] = group  # says the group
+    columns = whole_rows(number, list(rng.choice(["a", "b"], 300)))
+    modality = Forest("forest", "", schema_of(continuous=["n"]), data_settings())
+    for of_groups in (False, True):
+        own = np.repeat(rng.integers(0, 3, 30), 10) if of_groups else label
+        labels = TrainingLabels(np.arange(250), own, 3, "g" * of_groups, group if of_groups else None)
+        encoder = modality.fit_labels(columns, labels)
+        new, _ = encoder.transform(columns, 300)
+        train, _ = encoder.transform_training(columns, labels, in_memory)
+        seen = new["score"][:250].argmax(1) == own[:250]
+        unseen = train["score"][:250].argmax(1) == own[:250]
+        assert seen.mean() > 0.85, "trees recognise the rows that they drew"
+        assert unseen.mean() < 0.5, "and are not asked about them"
+        np.testing.assert_array_equal(train["score"][250:], new["score"][250:])
+        loaded = Forest.load_encoder(encoder.to_dict())
+        np.testing.assert_array_equal(loaded.transform(columns, 300)[0]["score"], new["score"])
+
+
+def test_a_forest_finds_what_two_columns_say_together():
+    rng = np.random.default_rng(1)
+    number = rng.normal(size=(600, 4))
+    label = (number[:, 0] > 0).astype(int) ^ (number[:, 1] > 0)
+    labels = TrainingLabels(np.arange(400), label, 2)
+    columns = whole_rows(number, ["x"] * 600)
+    encoder = Forest("forest", "", schema_of(continuous=["n"]), data_settings()).fit_labels(columns, labels)
+    assert (encoder.transform(columns, 600)[0]["score"][400:].argmax(1) == label[400:]).mean() > 0.85
+
+
+def test_a_profile_is_the_mean_of_an_entitys_rows_here_and_in_training():
+    """By hand: shares of a category among a seller's rows, with those that the training table had; unknown sellers too."""
+    entity, columns = entities(["x", "x", "y", "y", "", "z"]), whole_rows(np.zeros((6, 1)), ["a", "b", "a", "a", "b", "b"])
+    encoder = ProfileEncoder.fit(ProfileColumns(entity, columns), np.arange(5))
+    parts, present = encoder.transform(ProfileColumns(entity, columns), 6)
+    assert present.tolist() == [True] * 4 + [False, True]
+    share = parts["mean"][:, 0] / encoder.scale[0] + encoder.mean[0]  # of category a, the most frequent
+    np.testing.assert_allclose(share[[0, 1, 2, 3, 5]], [0.5, 0.5, 1, 1, 0], atol=1e-6)
+    assert not parts["mean"][4].any()
+    new = ProfileColumns(entities(["x", "w"]), whole_rows(np.zeros((2, 1)), ["a", "b"]))
+    share = encoder.transform(new, 2)[0]["mean"][:, 0] / encoder.scale[0] + encoder.mean[0]
+    np.testing.assert_allclose(share, [2 / 3, 0], atol=1e-6)  # x: a and b in training, a here

@@ -36,7 +36,7 @@ class Forest(Modality):
     class DataSettings:
         """Joins `config.data`."""
 
-        forest_rows: int = positive(30_000)  # a larger table has no forest: the network finds there what it says
+        forest_rows: int = positive(12_000)  # a larger table has no forest: the network finds there what it says
         forest_trees: int = positive(200)
 
     @dataclass(frozen=True)

@@ -120,7 +120,8 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         Returns:
           A Series with X's index; an array for an array.
         """
-        return self._output(self.classes_[self._predictions(X, paths).probabilities.argmax(axis=1)], X, self.schema_.label)
+        p_NxK = self._predictions(X, paths).probabilities
+        return self._output(self.classes_[p_NxK.argmax(axis=1)], X, self.schema_.label)
 
     def predict_proba(self, X: Any, **paths: str) -> Any:
         """Probability of each class, the mean over folds: a DataFrame with a column a class."""
@@ -203,8 +204,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         self.schema_, summary = ensemble.schema, read_summary(workdir)
         fitted = read_json(file, dict) if (file := workdir / DATA / FITTED).is_file() else {}
         self.classes_ = class_values(ensemble.spec.classes, fitted.get("classes") or kinds(parsed(ensemble.spec.classes)))
-        roles = [column for column, role in ensemble.schema.roles().items() if role != "label"]
-        self._columns = fitted.get("columns") or roles
+        self._columns = fitted.get("columns") or [c for c, role in ensemble.schema.roles().items() if role != "label"]
         self.n_features_in_ = len(self._columns)
         if fitted.get("named", True):
             self.feature_names_in_ = np.array(self._columns, object)

@@ -216,6 +216,9 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"config.model.modalities is {model.modalities}; use each of {kinds} at most once.")
     if model.fusion == "none" and len(model.modalities) > 1:
         raise ConfigError("config.model.fusion is 'none' but there is more than one modality; use concatenate or attention.")
+    if model.attention != "tanh" and model.fusion != "attention":
+        why = f"config.model.fusion is {model.fusion!r}"
+        raise ConfigError(f"config.model.attention={model.attention} has no effect: {why}; set config.model.fusion=attention.")
     registry.tasks()[settings.task].check(settings)
     if cv.folds < 2:
         raise ConfigError(f"config.cv.folds is {cv.folds}; it must be at least 2.")

@@ -42,10 +42,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         table lacks are left out, unless `overrides` names them.
       workdir: folder of the run, in which an interrupted `fit` goes on; None: a temporary one that goes with the model.
       folds: models that are trained, each without a fold of the rows.
-      max_epochs: of the classifier; None: the config's.
-      batch_size: None: the config's.
-      learning_rate: of the classifier; None: the config's.
-      random_state: seed of the folds and of training; None: the config's.
+      max_epochs, batch_size, learning_rate, random_state: of the classifier; of folds and training; None: the config's.
       overrides: further settings by dotted name, such as {"model.width": 64}; see `get_config`.
       output: pandas (DataFrames and Series, but for an array) or numpy, which scorers of two classes' probabilities want.
       verbose: prints progress.
@@ -55,7 +52,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
       summary_: DataFrame of held-out metrics: a row a fold, then `mean` and `std`.
       out_of_fold_: DataFrame of held-out predictions, with the training table's index (a file's: row numbers).
       workdir_, schema_: of the run.
-      feature_names_in_, n_features_in_: columns of the training table but for the label.
+      feature_names_in_, n_features_in_: columns of the training table but for the label; an array's have no names.
     """
 
     def __init__(
@@ -109,7 +106,8 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(table, pd.DataFrame):
             label = label or Schema.load(workdir / SCHEMA).label
             columns = [str(c) for c in table.columns if c != label]
-            write_json(workdir / DATA / FITTED, {"columns": columns, "classes": kinds(table[label])})
+            named = isinstance(X, pd.DataFrame)  # an array's columns have no names that a user knows
+            write_json(workdir / DATA / FITTED, {"columns": columns, "classes": kinds(table[label]), "named": named})
         return self._restore(workdir, table.index if isinstance(table, pd.DataFrame) else None)
 
     def predict(self, X: Any, **paths: str) -> Any:
@@ -131,6 +129,8 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
 
     def attention(self, X: Any, **paths: str) -> Any:
         """Weight of each modality in each row's fusion, the mean over folds: a DataFrame, rows add up to 1."""
+        if self._ensemble().settings.model.fusion == "concatenate":
+            make_log(self.verbose)("The model has no attention, its fusion is concatenate: all that a row has weighs the same.")
         return self._output(self._predictions(X, paths).attention, X, list(self._ensemble().spec.modalities))
 
     def codes(self, X: Any, **paths: str) -> Any:
@@ -202,13 +202,12 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if not task_class(ensemble.settings.task).predicts_classes:
             raise ConfigError(f"{workdir}: the config trains the task {ensemble.settings.task!r}, which has no classes.")
         self.schema_, summary = ensemble.schema, read_summary(workdir)
-        file = workdir / DATA / FITTED
-        fitted = read_json(file, dict) if file.is_file() else {}
-        values = fitted.get("classes") or kinds(parsed(ensemble.spec.classes))
-        self.classes_ = class_values(ensemble.spec.classes, values)
-        roles = [column for column, role in ensemble.schema.roles().items() if role != "label"]
-        self.feature_names_in_ = np.array(fitted.get("columns") or roles, object)
-        self.n_features_in_ = len(self.feature_names_in_)
+        fitted = read_json(file, dict) if (file := workdir / DATA / FITTED).is_file() else {}
+        self.classes_ = class_values(ensemble.spec.classes, fitted.get("classes") or kinds(parsed(ensemble.spec.classes)))
+        self._columns = fitted.get("columns") or [c for c, role in ensemble.schema.roles().items() if role != "label"]
+        self.n_features_in_ = len(self._columns)
+        if fitted.get("named", True):
+            self.feature_names_in_ = np.array(self._columns, object)
         by_fold = {int(fold): done["metrics"] for fold, done in summary["by_fold"].items()}
         if gone := sorted(by_fold.keys() - {member.number for member in ensemble.members}):
             raise WorkdirError(f"{workdir}: fold {gone[0]} is not whole any more; run the same training again.")
@@ -242,9 +241,11 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         from mmjax.new_table import open_new_table  # noqa: PLC0415 - imports jax
 
         ensemble, log, report = self._ensemble(), make_log(self.verbose), DataReport()
+        if isinstance(X, pd.Series | Mapping):
+            raise DataError("one row is a table of one row: give a DataFrame, such as df.iloc[[0]] or pd.DataFrame([row]).")
         if not isinstance(X, pd.DataFrame | str | Path):
             X = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
-            X = pd.DataFrame(X, columns=list(self.feature_names_in_))
+            X = pd.DataFrame(X, columns=self._columns)
         dataset = open_new_table(ensemble, X, report, paths={name: str(path) for name, path in paths.items()}, log=log)
         for line in report.summary_lines():
             log(line)
@@ -264,8 +265,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         state: dict[str, Any] = {**super().__getstate__(), "_loaded": None}  # type: ignore[dict-item]
         if state.pop("_remove", None) is not None:
             with tempfile.TemporaryDirectory() as folder:
-                packed = shutil.make_archive(f"{folder}/run", "zip", self.workdir_)
-                state["_packed"] = Path(packed).read_bytes()
+                state["_packed"] = Path(shutil.make_archive(f"{folder}/run", "zip", self.workdir_)).read_bytes()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,36 @@ def test_modalities_that_are_there(capsys: pytest.CaptureFixture[str]):
 def test_without_an_autoencoder_there_are_no_codes(fitted: MultiModalClassifier):
     with pytest.raises(ConfigError, match=r"there are no codes: the config trains no autoencoder"):
         fitted.codes(rows())
+
+
+def test_a_model_without_attention_says_so(fitted: MultiModalClassifier, capsys: pytest.CaptureFixture[str]):
+    """Broken if even weights, which mean nothing, pass for the attention of `recommended`."""
+    model, said = mmjax.load(fitted.workdir_), {}
+    for fusion in ("concatenate", "attention"):
+        model._loaded = replace(loaded := model._ensemble(), settings=replace(loaded.settings, model=fused(loaded, fusion)))
+        model.attention(rows(4))
+        said[fusion] = "no attention" in capsys.readouterr().out
+    assert said == {"concatenate": True, "attention": False}
+
+
+def fused(loaded: Any, fusion: str) -> Any:
+    return replace(loaded.settings.model, fusion=fusion)
+
+
+def test_one_row_is_a_table(fitted: MultiModalClassifier):
+    """Broken if a Series or a dict gets scikit-learn's advice to reshape it, which would lose the columns' names."""
+    for row in (rows().iloc[0], rows().iloc[0].to_dict()):
+        with pytest.raises(DataError, match=r"df\.iloc\[\[0\]\]"):
+            fitted.predict(row)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_of_an_array_has_no_names_to_miss():
+    """Broken if a model that was fitted on an array warns that it was fitted on names, and gets an array."""
+    x, y = rows(30)[["n"]].to_numpy(), rows(30)["y"].to_numpy()
+    model = small().fit(x, y)
+    assert not hasattr(model, "feature_names_in_")
+    assert len(model.predict(x)) == len(mmjax.load(model.workdir_, verbose=False).predict(x)) == 30
 
 
 def test_a_schema_of_ones_own(tmp_path: Path):

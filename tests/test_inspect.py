@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.sizes import SIZES, make_settings, make_spec
+from mmjax.cli.inspect_command import _measured as measured
 from mmjax.cli.main import main
+from mmjax.configs import get_config
 from mmjax.inference import Ensemble
 from mmjax.modalities.base import InputSpec
 from mmjax.modalities.shapes import blank_batch
@@ -139,3 +141,14 @@ def test_people_get_tables(capsys: pytest.CaptureFixture[str]):
     shown = capsys.readouterr().out
     for word in ("tower_vectors", "encode_text", "RMSprop", "FLOP", "Plan on this machine", "255 features"):
         assert word in shown
+
+
+def test_what_the_table_lacks_is_left_out_as_in_training(tmp_path: Path):
+    """Broken if `inspect` refuses a config that `train` takes: `recommended` reads what there is, of synthetic data too."""
+    rows = "\n".join(f"{i % 7},{'ab'[i % 2]},{i % 2}" for i in range(40))
+    (tmp_path / "rows.csv").write_text(f"size,kind,y\n{rows}\n")
+    (tmp_path / "s.toml").write_text('label = "y"\ncontinuous = ["size"]\ncategorical = ["kind"]\n')
+    own = {"data.root": str(tmp_path), "data.table": "rows.csv", "data.schema": str(tmp_path / "s.toml")}
+    spec, rows = measured(get_config("recommended:table", own))
+    assert (set(spec.modalities), rows) == ({"tabular", "linear", "forest"}, 40)
+    assert "vectors" not in measured(get_config("recommended:synthetic", {"data.synthetic_rows": 60}))[0].modalities

@@ -139,6 +139,18 @@ def test_plain_progress_speaks_at_most_every_five_seconds(monkeypatch):
     assert lines[-1] == "epoch 1"
 
 
+def test_the_time_left_does_not_count_the_compiler(monkeypatch):
+    """Broken if 20 s of compiling before the first of 100 quick steps read as half an hour left."""
+    now, lines = [0.0], []
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    progress = Progress(lines.append, bars=Bars(Console(file=io.StringIO())))
+    progress.start("fold 0 classifier", 100)
+    for seconds in (20.0, 0.1, 0.1, 5.0):
+        now[0] += seconds
+        progress.advance()
+    assert [line.split(", ")[1] for line in lines] == ["at most 10 s left", "at most 3 min left"]
+
+
 def test_terminal_progress_is_a_bar_that_goes_away():
     lines, screen = [], io.StringIO()
     progress = Progress(lines.append, bars=Bars(Console(file=screen, force_terminal=True, width=100)))

@@ -123,6 +123,15 @@ def test_names_that_come_again_are_a_group(tmp_path: Path):
     assert schema.group == "seller"
 
 
+def test_few_sellers_are_categories_that_may_be_the_group(tmp_path: Path):
+    """Broken if a table of a thousand rows says nothing of its sellers; a size or six customer types bind no rows."""
+    columns = {"seller": [f"s{i % 90}" for i in range(600)], "customer_type": [f"t{i % 6}" for i in range(600)]}
+    schema, found = proposed(tmp_path, **columns, city=[f"c{i % 91}" for i in range(600)], y=list("ab") * 300)
+    assert schema["categorical"] == ("seller", "customer_type", "city")
+    assert "add group = 'seller'" in found["seller"][1]
+    assert not any("group" in found[name][1] for name in ("customer_type", "city"))
+
+
 def test_a_table_without_rows_says_nothing(tmp_path: Path):
     (tmp_path / "rows.csv").write_text("a,b\n")
     with pytest.raises(DataError, match="no rows to look at"):

@@ -6,10 +6,20 @@ from pathlib import Path
 import pytest
 
 from mmjax.config import Settings
+from mmjax.configs import get_config
 from mmjax.configs.base import VARIANTS
 from mmjax.errors import ConfigError
 
 ROWS = "tabular text image concat concat_discretized attention ae_attention mmae_attention".split()
+
+
+def test_the_kind_of_attention_needs_attention():
+    """Broken if a run that was asked for scaled attention trains without any, and nobody is told."""
+    with pytest.raises(ConfigError, match="has no effect: config.model.fusion is 'concatenate'"):
+        get_config("recommended", {"model.attention": "scaled"})
+    for fusion in ("attention", "gated"):
+        allowed = {"model.fusion": fusion} | ({"model.attention": "scaled"} if fusion == "attention" else {})
+        assert get_config("recommended", allowed).model.fusion == fusion
 
 
 def test_round_trip():

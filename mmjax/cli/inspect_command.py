@@ -94,12 +94,15 @@ def _measured(settings: Settings) -> tuple[InputSpec, int]:
     import numpy as np  # noqa: PLC0415
 
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
-    from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
+    from mmjax.datasets.dataset import leave_out_lacking, open_dataset  # noqa: PLC0415
     from mmjax.datasets.encoders import FoldEncoders  # noqa: PLC0415
     from mmjax.datasets.locations import find_files  # noqa: PLC0415
 
     data = replace(settings.data, rows_with="")
-    wanted = modalities_of(find_files(data).schema, data, settings.model.modalities)
+    schema = find_files(data).schema
+    if settings.model.lacking == "leave_out":
+        settings = leave_out_lacking(settings, schema, lambda _: None)
+    wanted = modalities_of(schema, data, settings.model.modalities)
     fitted = [m.name for m in wanted if m.learns_sizes]
     dataset = open_dataset(
         data, fitted or [wanted[0].name], task=settings.task, group=settings.cv.group, report=DataReport(), log=lambda _: None

@@ -44,5 +44,6 @@ def main(arguments: Sequence[str]) -> int:
         print(schema.dumps(), end="")
     else:
         write_text(out, schema.dumps())
-        print(f"Written: {out}; look it over, then train with --config=configs/X.py:table --config.data.schema={out}")
+        options = f"--config=recommended:table --config.data.table={file} --config.data.schema={out}"
+        print(f"Written: {out}; look it over, then train with mmjax train --workdir=DIR {options}")
     return 0

@@ -80,7 +80,8 @@ def require_one(
     place = f"made by {column}" if "{" in column else f"named in column {column}"
     why = f"none of the {named} photos {place} {what}" if named else f"no row has a photo {place}"
     first = next((f"; the first is {n[:80]!r}: {r.removesuffix('.')}" for n, r in zip(names, reasons, strict=False) if r), "")
-    raise DataError(f"{image_dir}/: {why}{first}; set --config.data.images=DIR or leave photos out of config.model.modalities.")
+    fix = "name their folder (config.data.images; in Python images=DIR) or leave photos out of config.model.modalities"
+    raise DataError(f"{image_dir}/: {why}{first}; {fix}.")
 
 
 def _look(name: str, root: Path, given: Path, listed: Callable[[Path], dict[str, list[str]]]) -> PhotoFile:

@@ -136,7 +136,8 @@ def _role(  # noqa: PLR0911 - one return a role, in order
         return _number_role(name, values, present)
     mixed = f"; {_not_numbers(values, present)}" if numeric >= _MIXED else ""
     if _few(filled := [v for v in values if v]):  # 'none' is a category like any other
-        return "categorical", f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
+        what = f"{len(set(filled))} different values{mixed or (' that are no numbers' if not numeric else '')}"
+        return "categorical", what + _may_bind(name, len(set(filled)))
     rows = len(present)
     if kinds < _REPEATED * rows and words < 2 and numeric < 0.5:
         return _names_role(name, present)
@@ -146,6 +147,13 @@ def _role(  # noqa: PLR0911 - one return a role, in order
             f"{kinds} different values in {rows} rows: read by words and pieces of words{mixed}",
         )
     return "", f"{kinds} different values in {rows} rows: too many to learn from one by one, too short for a text{mixed}"
+
+
+def _may_bind(name: str, kinds: int) -> str:
+    """What to do where few names of owners may bind rows together, or ''."""
+    if kinds <= _MOST_CLASSES or not _OWNER.search(name):
+        return ""
+    return f"; if rows of one belong together, add group = {name!r}: `recommended` then reads it as an entity, too"
 
 
 def _names_role(name: str, present: list[str]) -> tuple[str, str]:

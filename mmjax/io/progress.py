@@ -74,13 +74,14 @@ class Progress:
     def __init__(self, log: Callable[[str], None] = print, *, bars: Bars = _TERMINAL):
         self._log, self._bars = log, bars
         self._task: TaskID | None = None
-        self._title, self._total, self._done, self._first = "", 0, 0, 0
+        self._title, self._total, self._done = "", 0, 0
+        self._first: int | None = None  # done when the clock started
         self._started = self._logged = 0.0
 
     def start(self, title: str, total: int, done: int = 0) -> None:
         """Begins at `done` of `total` dispatches; what was done before this session does not enter the estimate."""
         self.finish()
-        self._title, self._total, self._done, self._first = title, total, done, done
+        self._title, self._total, self._done, self._first = title, total, done, None
         self._started = self._logged = time.monotonic()
         self._task = self._bars.add(title, total, done) if self._bars.shown and self._log is not silent else None
 
@@ -89,6 +90,9 @@ class Progress:
         self._done += by
         if self._task is not None:
             self._bars.advance(self._task, by)
+            return
+        if self._first is None:  # this one waited for the compiler, which says nothing of the next
+            self._first, self._started = self._done, time.monotonic()
             return
         now = time.monotonic()
         if now - self._logged >= _PLAIN_SECONDS:
@@ -115,5 +119,5 @@ class Progress:
             self._task = None
 
     def _left(self, now: float) -> str:
-        seconds = (now - self._started) / max(self._done - self._first, 1) * (self._total - self._done)
+        seconds = (now - self._started) / max(self._done - (self._first or 0), 1) * (self._total - self._done)
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -175,6 +175,11 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
         f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
         f"workdir {workdir.path}"
     )
+    if (group := dataset.schema.group) and not settings.cv.group:
+        log(
+            f"Folds are random: rows of one {group} lie in several, so the scores are those of rows whose {group} is known; "
+            "config.cv.group=schema scores rows of a new one."
+        )
     plans = Plans(workdir.path / PLANS)
     return Run(settings, workdir, dataset, fold_N, fingerprint, MetricsLog(workdir.path), log, stop, plans)
 

@@ -76,4 +76,4 @@ def photo_scratch_bytes(run: Settings) -> int:
 def log(line: str) -> None:
     """Prints a line at once, so that a log file shows it before the next long step; with several processes the first speaks."""
     if jax.process_index() == 0:
-        print(line, flush=True)
+        print(f"{line}\n", end="", flush=True)  # one write: lines of concurrent folds stay lines

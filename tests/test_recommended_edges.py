@@ -1,6 +1,7 @@
 """The recommended model's encoders on odd tables, and what a training row may know of labels."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from mmjax.configs import get_config
 from mmjax.data.data_report import DataReport
@@ -21,6 +23,7 @@ from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.io.workdir import Workdir
 from mmjax.modalities.shapes import blank_rows
 from mmjax.models.autoencoder import MultiModalAutoencoder, Target
+from mmjax.reproduce.baselines import run_baselines
 from mmjax.train.run import encode_folds, fit_folds, open_run
 from tests.encoder_tables import make_tabular
 
@@ -178,6 +181,24 @@ def test_without_a_term_the_regression_says_how_frequent_classes_are():
     labels = TrainingLabels(np.arange(40), np.repeat([0, 1], [10, 30]), 3)
     score_nxK = cross_fit(np.zeros((40, 0), np.float32), labels, 1.0)
     np.testing.assert_allclose(np.exp(score_nxK).mean(axis=0), [0.25, 0.75, 0], atol=0.02)
+
+
+def test_regressions_in_threads_are_those_of_one_thread():
+    """Folds are encoded in threads; breaks if two fits share liblinear's random numbers: a resumed run's scores differ."""
+    rng = np.random.default_rng(0)
+    matrix = csr_matrix(np.where(rng.random((400, 300)) < 0.1, rng.random((400, 300)), 0).astype(np.float32))
+    labels = TrainingLabels(np.arange(400), rng.integers(0, 2, 400), 2)
+    alone = cross_fit(matrix, labels, 10.0)
+    with ThreadPoolExecutor(4) as pool:
+        for score_nxK in pool.map(lambda _: cross_fit(matrix, labels, 10.0), range(8)):
+            np.testing.assert_array_equal(score_nxK, alone)
+
+
+def test_baselines_where_a_folds_training_rows_are_of_one_class(tmp_path: Path):
+    rows = rows_of().assign(seller=[f"s{i % 2}" for i in range(ROWS)], label=["ab"[i % 2] for i in range(ROWS)])
+    _, dataset = opened(tmp_path, rows, "schema", {"model.modalities": ("tabular",)})
+    found = run_baselines(dataset, np.arange(ROWS) % 2, "seller", lambda line: None)
+    assert {metrics["accuracy"] for name in ("majority", "boosting") for metrics in found[name].values()} == {0}
 
 
 def test_an_autoencoder_bears_a_modality_without_numbers():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from mmjax.encoding.base import TrainingLabels
 STRENGTHS = (0.1, 1.0, 10.0)
 """C of scikit-learn: larger holds the coefficients down less."""
 _PARTS, _LARGE, _FLOOR = 5, 5000, -9.0
+_LIBLINEAR = Lock()
+"""Its random numbers are the process's: of two fits at once, in the threads of two folds, neither would be the same again."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, stren
     # Not scikit-learn's OneVsRestClassifier: it changes Python's warning filters, which several threads must not do at once.
     for k in found if len(found) > 2 else found[1:]:
         one = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
-        one.fit(matrix[rows], label_n == k)
+        with _LIBLINEAR:
+            one.fit(matrix[rows], label_n == k)
         coefficient[:, k], intercept[k] = one.coef_[0], float(np.ravel(one.intercept_)[0])
     if len(found) == 2:
         coefficient[:, found[0]], intercept[found[0]] = -coefficient[:, found[1]], -intercept[found[1]]

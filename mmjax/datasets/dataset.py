@@ -192,7 +192,8 @@ def _tell_absent(modality: Modality, columns: Columns, source: TableContext) -> 
     report, kind, place = source.report, modality.kind, {"file": source.path, "column": ", ".join(modality.reads) or None}
     present_N = columns.present
     if not present_N.any() and not source.predicting:
-        told = (entry for k in report.counts() if k.startswith(f"{kind}_") for entry in report.entries(k))
+        entries = (entry for k in report.counts() if k.startswith(f"{kind}_") for entry in report.entries(k))
+        told = (entry for entry in entries if entry.get("column") in (None, place["column"]))  # not of another of its kind
         first = next(told, {"action": "its cells are empty, or hold nothing that it reads"})
         raise DataError(
             f"{source.path}: no row has {modality.name!r}; of the first, {str(first.get('value', ''))!r}: {first['action']}; "

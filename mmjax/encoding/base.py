@@ -79,6 +79,11 @@ class TrainingLabels:
         """Of training rows that have no labels."""
         return cls(rows, np.full(table_rows, -1), 0)
 
+    @property
+    def unit_N(self) -> Int[np.ndarray, " N"]:
+        """Rows that must not know one another's labels share a number: those of a group, where folds keep groups together."""
+        return np.arange(len(self.label_N)) if self.group_N is None else np.asarray(self.group_N)
+
 
 class Columns(ABC):
     """A modality of all N rows of a table, before any fold: a frozen dataclass whose arrays have a row axis first."""

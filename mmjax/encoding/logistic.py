@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import log_expit, log_softmax
+from scipy.special import log_expit, log_softmax, logit
 
 from mmjax.encoding.base import TrainingLabels
 
@@ -52,7 +52,7 @@ def fit_logistic(matrix: Any, labels: TrainingLabels) -> LogisticFit:
     for strength in STRENGTHS:
         score_nxK = cross_fit(matrix, labels, strength, parts)
         scored_n = (label_n >= 0) & np.isfinite(score_nxK[:, 0])
-        losses.append(-float(score_nxK[scored_n, label_n[scored_n]].mean()))
+        losses.append(-float(score_nxK[scored_n, label_n[scored_n]].mean()) if scored_n.any() else 0.0)
         if losses[-1] > min(losses):
             break
     return _fit(matrix, rows, labels, STRENGTHS[int(np.argmin(losses))])
@@ -72,12 +72,19 @@ def cross_fit(matrix: Any, labels: TrainingLabels, strength: float, parts: int =
 
 
 def _split(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places among `rows` to fit on and to score, part by part; no group is in two where folds keep groups together."""
+    """Places among `rows` to fit on and to score, part by part; no group is in two where folds keep groups together.
+
+    Of one group alone, or one row, none is left to fit on.
+    """
     from sklearn.model_selection import GroupKFold, KFold  # noqa: PLC0415 - a second, and only this modality needs it
 
+    unit_n = labels.unit_N[rows]
+    parts = min(_PARTS, len(np.unique(unit_n)))
+    if parts < 2:
+        return iter([(np.arange(0), np.arange(len(rows)))])
     if labels.group_N is not None:
-        return GroupKFold(_PARTS).split(rows, groups=labels.group_N[rows])
-    return KFold(_PARTS, shuffle=True, random_state=0).split(rows)
+        return GroupKFold(parts).split(rows, groups=unit_n)
+    return KFold(parts, shuffle=True, random_state=0).split(rows)
 
 
 def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, strength: float) -> LogisticFit:
@@ -89,6 +96,9 @@ def _fit(matrix: Any, rows: Int[np.ndarray, " n"], labels: TrainingLabels, stren
     found = np.unique(label_n)
     if len(found) < 2:
         intercept[found] = 0
+        return LogisticFit(coefficient, intercept, strength)
+    if not matrix.shape[1]:  # no term is in two of the rows, and there is no table
+        intercept[found] = logit(np.bincount(label_n)[found] / len(label_n))
         return LogisticFit(coefficient, intercept, strength)
     # One class against the rest, by dual coordinate descent (Hsieh et al. 2008): a third to a tenth of L-BFGS' time here.
     # Not scikit-learn's OneVsRestClassifier: it changes Python's warning filters, which several threads must not do at once.

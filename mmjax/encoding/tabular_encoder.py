@@ -78,6 +78,7 @@ class TabularEncoder(Encoder):
         piecewise: bool = False,
         exact: int = 0,
         robust: bool = False,
+        most: int | None = None,
     ) -> "TabularEncoder":
         """Learns categories, medians, ranges and bin edges from `rows` alone.
 
@@ -89,6 +90,7 @@ class TabularEncoder(Encoder):
           piecewise: numbers by their place among quantiles (Gorishniy et al. 2022).
           exact: a number's value seen in so many training rows has a one-hot column of its own, beside; 0: none.
           robust: numbers by their place among quantiles, in [0, 1].
+          most: categories of a column that are kept, the most frequent ones; None: all.
 
         Raises:
           DataError: there are no training rows.
@@ -100,7 +102,7 @@ class TabularEncoder(Encoder):
             # Sorted by text: the order of the table's categories may depend on rows this fold must not see.
             counts = np.bincount(columns.code_NxC[rows, c], minlength=len(categories))
             seen = {categories[i]: int(counts[i]) for i in np.flatnonzero(counts)}
-            values.append(tuple(sorted(seen)))
+            values.append(tuple(sorted(sorted(seen, key=lambda value: (-seen[value], value))[:most])))
             missing.append(seen.get("", 0))
         options = {"bins": _ROBUST_BINS if robust else bins, "piecewise": piecewise or robust, "exact": exact}
         numbers = [_fit_number(n, columns.number_NxS[rows, s], **options) for s, n in enumerate(columns.number_names)]

@@ -244,15 +244,16 @@ class EntityEncoder(Encoder):
     def transform_training(
         self, columns: EntityColumns, labels: TrainingLabels, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
-        """A training row's value by the others that share it: leave-one-out."""
+        """A training row's value by the others that share it, of other groups where folds keep groups together."""
         parts, present_N = self.transform(columns, len(columns.code_N), allocate)
         if not self.prior:
             return parts, present_N
-        at_n, label_n = self._places(columns)[labels.rows], labels.label_N[labels.rows]
-        sums_nxK = self._sums(at_n)
-        own_n = np.flatnonzero((at_n >= 0) & (label_n >= 0))
-        sums_nxK[own_n, label_n[own_n]] -= 1
-        parts["label"][labels.rows], parts["score"][labels.rows] = self._frequencies(sums_nxK)
+        rows = labels.rows[columns.present[labels.rows]]  # the others' are those of a row without a value
+        at_n, label_n = self._places(columns)[rows], labels.label_N[rows]
+        own, pair_n = np.unique(np.stack([at_n, labels.unit_N[rows]]), axis=1, return_inverse=True)
+        own_mxK = np.zeros((own.shape[1], len(self.prior)))
+        np.add.at(own_mxK, (pair_n[label_n >= 0], label_n[label_n >= 0]), 1)
+        parts["label"][rows], parts["score"][rows] = self._frequencies(self._sums(at_n) - own_mxK[pair_n])
         return parts, present_N
 
     def _frequencies(self, sums_nxK: Float[np.ndarray, "n K"]) -> tuple[Float[np.ndarray, "n L"], Float[np.ndarray, "n K"]]:

@@ -22,7 +22,8 @@ from mmjax.registry import register_modality
 from mmjax.schema import Schema
 
 _BINS, _LEAF, _UNSURE, _DRAWN, _BLOCK = 255, 2, 0.02, 4000, 2048
-"""Edges of a number, between which trees cut; rows of a leaf; even share of a score over the classes; most rows of a tree."""
+"""Edges of a number, and categories of a column, that trees see; rows of a leaf; even share of a score over the classes; most
+rows of a tree; rows scored at once."""
 
 
 @register_modality("forest")
@@ -74,9 +75,8 @@ class Forest(Modality):
 
     def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "ForestEncoder":
         """Grows the trees."""
-        table = TabularEncoder.fit(columns.table, labels.rows, bins=_BINS, piecewise=True)
-        known = labels.rows[labels.label_N[labels.rows] >= 0]
-        if len(labels.label_N) > self.data.forest_rows or labels.classes < 2 or len(known) < 2 * _LEAF:
+        table = TabularEncoder.fit(columns.table, labels.rows, bins=_BINS, piecewise=True, most=_BINS)
+        if len(labels.label_N) > self.data.forest_rows or labels.classes < 2:  # of the table: all folds have the same sizes
             return ForestEncoder(table, None)
         return ForestEncoder(table, Trees.grow(inputs(table, columns), labels, self.data.forest_trees))
 
@@ -136,6 +136,9 @@ class Trees:
             tree = DecisionTreeClassifier(max_features="sqrt", min_samples_leaf=_LEAF, random_state=seed)
             tree.fit(x_NxD[rows], labels.label_N[rows])
             grown.append((tree.tree_, tree.classes_))
+        if not grown:
+            none = np.zeros(0, np.int32)
+            return cls(none, none, none, none, np.zeros(0), np.zeros((0, labels.classes), np.float32))
         root = np.cumsum([0, *(tree.node_count for tree, _ in grown)])[:-1].astype(np.int32)
 
         def child(name: str) -> np.ndarray:
@@ -168,6 +171,7 @@ class Trees:
             counts_bxT = np.ones(node_bxT.shape, np.float32) if counts_NxT is None else counts_NxT[start : start + _BLOCK]
             share_bxT = counts_bxT / np.maximum(counts_bxT.sum(axis=1, keepdims=True), 1)
             out_NxK[start : start + _BLOCK] = np.einsum("bt,btk->bk", share_bxT, self.value[node_bxT])
+            out_NxK[start : start + _BLOCK][~counts_bxT.any(axis=1)] = 1 / out_NxK.shape[1]  # it may ask none: any class
         return np.log((1 - _UNSURE) * out_NxK + _UNSURE / out_NxK.shape[1])
 
 
@@ -202,12 +206,11 @@ class ForestEncoder(Encoder):
         """Training rows by the trees that drew neither them nor, where folds keep groups together, a row of their group."""
         parts, present_N = self.transform(columns, len(columns.present), allocate)
         if self.trees is not None:
-            unit_N = np.arange(len(labels.label_N)) if labels.group_N is None else labels.group_N
-            counts_NxT = np.ones((len(unit_N), len(self.trees.root)), np.float32)
+            rows, unit_N = labels.rows, labels.unit_N
+            counts_nxT = np.ones((len(rows), len(self.trees.root)), np.float32)
             for t, drawn in enumerate(_drawn(labels, len(self.trees.root))):
-                counts_NxT[np.isin(unit_N, unit_N[drawn]), t] = 0
-            rows = labels.rows
-            parts["score"][rows] = self.trees.scores(inputs(self.table, columns)[rows], counts_NxT[rows])
+                counts_nxT[np.isin(unit_N[rows], unit_N[drawn]), t] = 0
+            parts["score"][rows] = self.trees.scores(inputs(self.table, columns)[rows], counts_nxT)
         return parts, present_N
 
     def notes(self) -> list[str]:
@@ -221,7 +224,7 @@ def _drawn(labels: TrainingLabels, trees: int) -> Iterator[Int[np.ndarray, " n"]
     """Rows of each tree, with replacement; of at most two thirds of the groups, where folds keep groups together."""
     rows, draw = labels.rows[labels.label_N[labels.rows] >= 0], np.random.default_rng(0)
     group_n = None if labels.group_N is None else labels.group_N[rows]
-    for _ in range(trees):
+    for _ in range(trees if len(rows) else 0):
         kept = rows
         if group_n is not None:
             groups = np.unique(group_n)
@@ -232,6 +235,6 @@ def _drawn(labels: TrainingLabels, trees: int) -> Iterator[Int[np.ndarray, " n"]
 def inputs(table: TabularEncoder, columns: WholeRows) -> Float[np.ndarray, "N D"]:
     """What the trees read: each number's place among its quantiles, -1 where it is missing, and one-hot categories."""
     parts, _ = table.transform(columns.table, len(columns.present))
-    id_NxC, onehot_NxO = parts["id"], np.zeros((len(columns.present), table.onehot + 1), np.float32)
-    np.put_along_axis(onehot_NxO, np.where(id_NxC < 0, table.onehot, id_NxC).astype(np.int64), 1, axis=1)
+    id_NxC, onehot_NxO = parts["id"].astype(np.int64), np.zeros((len(columns.present), table.onehot + 1), np.float32)
+    np.put_along_axis(onehot_NxO, np.where(id_NxC < 0, table.onehot, id_NxC), 1, axis=1)
     return np.concatenate([parts["number"], onehot_NxO[:, :-1]], axis=1).astype(np.float32)

@@ -1,7 +1,7 @@
 """What an entity's rows are like on average: a seller who sells puppies, a brand whose texts are long. Labels are not read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -101,10 +101,18 @@ class Profile(Modality):
 
 @dataclass(frozen=True)
 class ProfileColumns(Columns):
-    """All rows."""
+    """All rows, or some of them and the table that they are of: means are over the whole table, however it is cut.
+
+    Attributes:
+      entity: the column.
+      rows: what its rows are described by.
+      whole: the table, for a part of it.
+    """
 
     entity: EntityColumns
     rows: WholeRows
+    whole: "ProfileColumns | None" = None
+    _totals: list[tuple[RowDescription, Any]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def present(self) -> Bool[np.ndarray, " N"]:
@@ -113,7 +121,18 @@ class ProfileColumns(Columns):
 
     def part(self, rows: slice) -> Self:
         """Consecutive rows."""
-        return type(self)(self.entity.part(rows), self.rows.part(rows))
+        return type(self)(self.entity.part(rows), self.rows.part(rows), self.whole or self)
+
+    def totals(self, description: RowDescription) -> tuple[Float[np.ndarray, "V P"], Int[np.ndarray, " V"]]:
+        """Sum of the descriptions of each value's rows in the whole table, and how many they are."""
+        if self.whole is not None:
+            return self.whole.totals(description)
+        for known, totals in list(self._totals):
+            if known is description:
+                return totals
+        totals = _totals(description, self)
+        self._totals.append((description, totals))
+        return totals
 
     def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
         """Of all columns."""
@@ -159,7 +178,7 @@ class ProfileEncoder(Encoder):
     def fit(cls, columns: ProfileColumns, rows: NDArray[np.integer]) -> "ProfileEncoder":
         """Learns from `rows`; the means are over the whole table, as counts are: no label is needed to know them."""
         description = RowDescription.fit(columns.rows, np.asarray(rows))
-        total_VxP, count_V = _totals(description, columns)
+        total_VxP, count_V = columns.totals(description)
         known_V = np.bincount(columns.entity.code_N[rows][columns.present[rows]], minlength=len(count_V))
         values = columns.entity.values
         seen = sorted(np.flatnonzero(known_V), key=lambda v: values[v])
@@ -184,7 +203,7 @@ class ProfileEncoder(Encoder):
         if columns is None:
             mean_NxP[:] = 0
             return {"mean": mean_NxP}, np.zeros(rows, bool)
-        total_VxP, count_V = _totals(self.description, columns)
+        total_VxP, count_V = map(np.copy, columns.totals(self.description))
         at = {value: i for i, value in enumerate(self.values)}
         # The training table counts twice there, which changes no mean.
         known = [(v, at[value]) for v, value in enumerate(columns.entity.values) if value in at]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmjax.config_rules import not_negative, positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.encoding.base import TrainingLabels
-from mmjax.encoding.texts.neighbours import Neighbours, own_group
+from mmjax.encoding.texts.neighbours import Neighbours
 from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.texts.term_weights import Sparse, TermWeights
 from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
@@ -207,8 +207,7 @@ class WordsEncoder(Encoder):
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """A training text's neighbours are others, of other groups where folds keep groups together."""
         # No other row is among those that are searched, nor are others of its group: nothing changes for it.
-        own_N = own_group(np.arange(len(labels.label_N)), labels)
-        return self._encode(columns, len(own_N), allocate, own_N)
+        return self._encode(columns, len(labels.label_N), allocate, labels.unit_N)
 
     def _encode(
         self, columns: RawTexts | None, rows: int, allocate: Allocate, own_N: Int[np.ndarray, " N"] | None
@@ -254,6 +253,7 @@ def _fit_block(column: int, analyzer: str, counts: Sparse, numbers: int, most: i
     size = min(numbers, len(terms.term) - 1, counts.shape[0] - 1)
     if size > 0:
         weight_nxV = terms.transform(counts)
-        found_VxD = np.asarray(TruncatedSVD(size, n_iter=3, random_state=0).fit(weight_nxV).components_).T
+        with np.errstate(divide="ignore", invalid="ignore"):  # texts that are all alike have no variance to explain
+            found_VxD = np.asarray(TruncatedSVD(size, n_iter=3, random_state=0).fit(weight_nxV).components_).T
         component_VxD[:, :size] = found_VxD / max(np.sqrt(np.square(weight_nxV @ found_VxD).mean()), 1e-6)
     return Block(column, terms, component_VxD)

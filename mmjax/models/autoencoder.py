@@ -74,15 +74,16 @@ class MultiModalAutoencoder(nn.Module):
             n: (
                 dense(self.code, f"decode_{n}_0"),
                 dense(self.hidden, f"decode_{n}_1"),
-                dense(target.size, f"decode_{n}_2"),
+                dense(max(1, target.size), f"decode_{n}_2"),
             )
             for n, target in self.targets.items()
         }
 
     def flattened(self, batch: dict[str, Any]) -> dict[str, Float[Array, "B D"]]:
-        """x_i of every modality."""
+        """x_i of every modality; of one that says nothing, such as a linear path of a large table, a single 0."""
         tables = self.tables if self.train_table else jax.lax.stop_gradient(self.tables)
-        return {n: t.flatten(inputs_of(batch, n), tables[n], self.dtype) for n, t in self.targets.items()}
+        x = {n: t.flatten(inputs_of(batch, n), tables[n], self.dtype) for n, t in self.targets.items()}
+        return {n: x_BxD if x_BxD.shape[-1] else jnp.zeros((len(x_BxD), 1), self.dtype) for n, x_BxD in x.items()}
 
     def codes(self, batch: dict[str, Any], inputs: dict[str, Array]) -> list[Float[Array, "B k"]]:
         """h_i of every modality; zero where it is absent."""

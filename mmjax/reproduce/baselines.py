@@ -84,7 +84,9 @@ def _matrix(arrays: Arrays, names: list[str]) -> Float[np.ndarray, "N D"]:
 
 
 def _boosted(matrix: Any, label_N: np.ndarray, classes: int, rows: np.ndarray, test: np.ndarray) -> Float[np.ndarray, "t K"]:
-    model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=0).fit(matrix[rows], label_N[rows])
-    p_txK = np.full((len(test), classes), 1e-9)
-    p_txK[:, model.classes_] = model.predict_proba(matrix[test])
+    p_txK, found = np.full((len(test), classes), 1e-9), np.unique(label_N[rows])
+    p_txK[:, found] = 1
+    if len(found) > 1:
+        model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=0)
+        p_txK[:, found] = model.fit(matrix[rows], label_N[rows]).predict_proba(matrix[test])
     return p_txK / p_txK.sum(axis=1, keepdims=True)

@@ -259,7 +259,8 @@ def encode_folds(run: Run) -> None:
     def encode(fold: FoldData) -> dict[str, np.ndarray]:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
-        known = training_labels(run.dataset, np.sort(np.concatenate([fold.train_rows, fold.valid_rows])), run.group_column)
+        # A union: where there is one group alone, its rows train and validate. No row may be cross-fitted on itself.
+        known = training_labels(run.dataset, np.union1d(fold.train_rows, fold.valid_rows), run.group_column)
         return fold.encoders.encode(run.dataset, run.allocate, known)
 
     for fold, arrays in zip(run.folds, _by_fold(encode, run.folds), strict=True):

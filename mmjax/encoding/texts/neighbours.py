@@ -52,14 +52,14 @@ class Neighbours:
         term = np.flatnonzero(rows_V <= max(_COMMON_ROWS, _COMMON_SHARE * len(rows))).astype(np.int32)
         kept = kept[:, term]
         arrays = kept.data.astype(np.float32), kept.indices, kept.indptr
-        return cls(term, *arrays, label_n.astype(np.int32), own_group(rows, labels), prior_K, count)
+        return cls(term, *arrays, label_n.astype(np.int32), labels.unit_N[rows], prior_K, count)
 
     def labels_near(self, weight_NxV: Sparse, group_N: Int[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "N L"]:
         """Frequency of each class among the nearest, the nearer counting more, less the overall one; largest and mean cosine.
 
         Args:
           weight_NxV: TF-IDF of the rows to look at.
-          group_N: `own_group` of each, where they are training rows.
+          group_N: `TrainingLabels.unit_N`, where they are training rows.
         """
         searched = csr_matrix((self.data, self.index, self.start), shape=(len(self.label), len(self.term))).T.tocsr()
         onehot_nxK = np.eye(len(self.prior) + 1, dtype=np.float32)[self.label][:, : len(self.prior)]
@@ -86,8 +86,3 @@ class Neighbours:
         sum_K = weight_k @ onehot_nxK[near_n] + _PRIOR * self.prior
         frequency_K = sum_K / (weight_k.sum() + _PRIOR) - self.prior
         return np.append(frequency_K, [cosine_n.max(initial=0), cosine_n.sum() / self.count]).astype(np.float32)
-
-
-def own_group(rows: Int[np.ndarray, " n"], labels: TrainingLabels) -> Int[np.ndarray, " n"]:
-    """What a row's neighbours may not share with it: its group where folds keep groups together, else itself."""
-    return np.asarray(rows if labels.group_N is None else labels.group_N[rows])

@@ -193,7 +193,8 @@ def _tell_absent(modality: Modality, columns: Columns, source: TableContext) -> 
     present_N = columns.present
     if not present_N.any() and not source.predicting:
         entries = (entry for k in report.counts() if k.startswith(f"{kind}_") for entry in report.entries(k))
-        told = (entry for entry in entries if entry.get("column") in (None, place["column"]))  # not of another of its kind
+        # Not of another of its kind; what reads no column is told of by its file.
+        told = (e for e in entries if not modality.reads or e.get("column") in (None, place["column"], *modality.reads))
         first = next(told, {"action": "its cells are empty, or hold nothing that it reads"})
         raise DataError(
             f"{source.path}: no row has {modality.name!r}; of the first, {str(first.get('value', ''))!r}: {first['action']}; "

@@ -210,7 +210,14 @@ class TextEncoder(Encoder):
         """The size of the vocabulary."""
         return [f"text: {len(self.words)} words in the vocabulary, {self.tokens} tokens a row."]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Words by the alphabet, so that a person finds one and folds can be compared, and each one's place by frequency."""
+        place = {word: i for i, word in enumerate(self.words)}
+        return {"words": sorted(place), "places": [place[word] for word in sorted(place)], "tokens": self.tokens}
+
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "TextEncoder":
-        """Inverse of `to_dict`."""
-        return cls(tuple(map(str, d["words"])), int(d["tokens"]))
+        """Inverse of `to_dict`; older files have the words by frequency, and no places."""
+        words = list(map(str, d["words"]))
+        by_place = dict(zip(map(int, d.get("places", range(len(words)))), words, strict=True))
+        return cls(tuple(by_place[i] for i in range(len(words))), int(d["tokens"]))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -57,8 +58,8 @@ def environment(compiled: Path) -> dict[str, str]:
 def digest(workdir: Path) -> dict[str, str]:
     """What must be equal: predictions, summary, folds, every fold's encoders, modules and numbers, metrics without time."""
     names = [workdir / n for n in ("predictions.csv", "summary.json", "folds.csv", "data_report.json")]
-    # The report names files of the data, which lie in the run's own cache beside it.
-    read = {f.name: f.read_bytes().replace(str(workdir.parent).encode(), b"") for f in names}
+    # The report names files of the data, which lie in a run's cache: another run's may be elsewhere.
+    read = {f.name: re.sub(rb'"/[^"]*/cache/', b'"', f.read_bytes()) for f in names}
     prints = {name: hashlib.sha256(content).hexdigest() for name, content in read.items()}
     for file in sorted(workdir.glob("fold_*/*.*")):
         prints[str(file.relative_to(workdir))] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from mmjax.cli.main import main
+from mmjax.reproduce.baselines import _predictions
 from mmjax.reproduce.paper import METRIC, TABLES
 from mmjax.reproduce.table_report import Report, RowReport, duration, paired_differences
 from mmjax.tasks.metrics import summarise
@@ -158,3 +160,14 @@ def test_baselines_are_of_the_datas_own_folds(tmp_path: Path, capsys: pytest.Cap
     accuracy = {name: values["mean"]["accuracy"] for name, values in found.items()}
     assert accuracy["majority"] < 0.45 < min(accuracy["logistic"], accuracy["boosting"]) < 0.999
     assert "logistic regression" in capsys.readouterr().out
+
+
+def test_plain_boosting_reads_every_file_of_vectors():
+    """Several are named by their file, not by their kind; breaks where an array's kind is guessed from its name."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 200)
+    arrays = {"tabular/number": rng.normal(size=(200, 1)), "front/vector": label[:, None] + rng.normal(0, 0.1, (200, 2))}
+    dataset: Any = SimpleNamespace(label=label, classes=("a", "b"))
+    kinds = {"tabular": "tabular", "front": "vectors"}
+    found = dict(_predictions(arrays, kinds, dataset, np.arange(150), np.arange(150, 200)))
+    assert (found["boosting"].argmax(axis=1) == label[150:]).mean() > 0.9

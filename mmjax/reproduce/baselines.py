@@ -44,7 +44,7 @@ def run_baselines(
         rows, test = np.flatnonzero((fold_N >= 0) & (fold_N != fold)), np.flatnonzero(fold_N == fold)
         encoders = FoldEncoders.fit(dataset, rows, group_column)
         arrays = encoders.encode(dataset, labels=training_labels(dataset, rows, group_column))
-        for name, p_nxK in _predictions(arrays, dataset, rows, test):
+        for name, p_nxK in _predictions(arrays, encoders.kinds, dataset, rows, test):
             found.setdefault(name, {})[fold] = classification_metrics(dataset.label[test], p_nxK, ordered)
             log(f"fold {fold}: {NAMES[name]}: accuracy {100 * found[name][fold]['accuracy']:.2f} %")
     return found
@@ -60,15 +60,16 @@ def open_for_baselines(settings: Settings, log: Callable[[str], None]) -> tuple[
 
 
 def _predictions(
-    arrays: Arrays, dataset: Dataset, rows: Int[np.ndarray, " n"], test: Int[np.ndarray, " t"]
+    arrays: Arrays, kinds: dict[str, str], dataset: Dataset, rows: Int[np.ndarray, " n"], test: Int[np.ndarray, " t"]
 ) -> Iterator[tuple[str, Float[np.ndarray, "t K"]]]:
     label_N, classes = dataset.label, len(dataset.classes)
     counts = np.bincount(label_N[rows], minlength=classes)
     yield "majority", np.tile(counts / counts.sum(), (len(test), 1))
     if "linear/score" in arrays:
         yield "logistic", np.exp(arrays["linear/score"][test].astype(np.float64))
-    plain = [name for name in arrays if name.split("/")[0].split("_")[0] in _PLAIN and name not in _NOT_INPUTS]
-    more = [name for name in arrays if name.startswith("entity") or name == "words/neighbour"]
+    kind_of = {name: kinds.get(name.split("/")[0], "") for name in arrays}  # several of a kind are named by column or file
+    more = [name for name, kind in kind_of.items() if kind == "entity" or name == "words/neighbour"]
+    plain = [name for name, kind in kind_of.items() if kind in _PLAIN and name not in more]
     for name, kept in (("boosting", plain), ("boosting_entity", [*plain, *more])):
         if kept and (name == "boosting" or more):
             yield name, _boosted(_matrix(arrays, kept), label_N, classes, rows, test)
@@ -76,7 +77,6 @@ def _predictions(
 
 _PLAIN = ("tabular", "words", "vectors")
 """Kinds whose arrays a plain baseline reads: no photos, and nothing that our own model has of its own."""
-_NOT_INPUTS = ("present", "label", "words/neighbour")
 
 
 def _matrix(arrays: Arrays, names: list[str]) -> Float[np.ndarray, "N D"]:

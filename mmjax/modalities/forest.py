@@ -5,19 +5,18 @@ A thousand rows teach a network little of thresholds and of columns that only sa
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 
 from mmjax.config_rules import positive
 from mmjax.data.arrays import Allocate, in_memory
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.tabular_encoder import TabularEncoder
-from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
-from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
-from mmjax.models.blocks import Blocks
+from mmjax.encoding.whole_rows import WholeRows
+from mmjax.modalities.base import Encoder, Modality
+from mmjax.modalities.shared_columns import ClassScores
 from mmjax.registry import register_modality
 from mmjax.schema import Schema
 
@@ -27,11 +26,8 @@ rows of a tree; rows scored at once."""
 
 
 @register_modality("forest")
-class Forest(Modality):
+class Forest(ClassScores):
     """All categories and numbers of a table; every row has it."""
-
-    on_request = True
-    nominal_sizes: ClassVar[dict[str, int]] = {"classes": 5}
 
     @dataclass(frozen=True)
     class DataSettings:
@@ -39,12 +35,6 @@ class Forest(Modality):
 
         forest_rows: int = positive(12_000)  # a larger table has no forest: the network finds there what it says
         forest_trees: int = positive(200)
-
-    @dataclass(frozen=True)
-    class ModelSettings:
-        """`config.model.forest`: a dense layer beside the scores themselves."""
-
-        width: int = positive(16)
 
     @classmethod
     def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
@@ -55,23 +45,6 @@ class Forest(Modality):
     def reads(self) -> tuple[str, ...]:
         """Every category and number."""
         return self.schema["categorical"] + self.schema["continuous"]
-
-    def lacking(self, header: Any, source: TableContext) -> str:
-        """Never: the schema checks the table's own columns."""
-        del header, source
-        return ""
-
-    def without(self, schema: Schema) -> Schema:
-        """The columns stay the other modalities'."""
-        return schema
-
-    def reader(self, source: TableContext) -> WholeRowReader:
-        """Reads the table, with the texts that others want."""
-        return WholeRowReader.of(self.schema, self.schema["text"] + self.schema["short_text"], source)
-
-    def fit(self, columns: WholeRows, rows: NDArray[np.integer]) -> "ForestEncoder":
-        """Without labels there is nothing to learn: no scores."""
-        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
 
     def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "ForestEncoder":
         """Grows the trees."""
@@ -85,24 +58,6 @@ class Forest(Modality):
         """Inverse of `ForestEncoder.to_dict`."""
         trees = values["trees"]
         return ForestEncoder(TabularEncoder.from_dict(values["table"]), None if trees is None else Trees(**trees))
-
-    @staticmethod
-    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """`score`: logarithm of each class's probability."""
-        return {"score": ((sizes["classes"],), np.float32)}
-
-    @staticmethod
-    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
-        """A dense layer over the scores, which also go straight to the classifier's."""
-        module = Blocks((model.forest.width,), dtype, model.input_dropout, axis_name, parent=None)
-        scores = (lambda inputs: inputs["score"]) if sizes["classes"] else None
-        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), scores)
-
-    @staticmethod
-    def target(sizes: Sizes, model: Any) -> Target:
-        """The scores."""
-        del model
-        return Target(sizes["classes"], lambda inputs, _, dtype: inputs["score"].astype(dtype))
 
 
 @dataclass(frozen=True)
@@ -204,14 +159,15 @@ class ForestEncoder(Encoder):
         self, columns: WholeRows, labels: TrainingLabels, allocate: Allocate = in_memory
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """Training rows by the trees that drew neither them nor, where folds keep groups together, a row of their group."""
-        parts, present_N = self.transform(columns, len(columns.present), allocate)
-        if self.trees is not None:
-            rows, unit_N = labels.rows, labels.unit_N
-            counts_nxT = np.ones((len(rows), len(self.trees.root)), np.float32)
-            for t, drawn in enumerate(_drawn(labels, len(self.trees.root))):
-                counts_nxT[np.isin(unit_N[rows], unit_N[drawn]), t] = 0
-            parts["score"][rows] = self.trees.scores(inputs(self.table, columns)[rows], counts_nxT)
-        return parts, present_N
+        if self.trees is None:
+            return self.transform(columns, len(columns.present), allocate)
+        rows, unit_N = labels.rows, labels.unit_N
+        counts_NxT = np.ones((len(unit_N), len(self.trees.root)), np.float32)
+        for t, drawn in enumerate(_drawn(labels, len(self.trees.root))):
+            counts_NxT[rows[np.isin(unit_N[rows], unit_N[drawn])], t] = 0
+        score_NxK = allocate((len(unit_N), self.sizes["classes"]), np.float32)
+        score_NxK[:] = self.trees.scores(inputs(self.table, columns), counts_NxT)
+        return {"score": score_NxK}, np.ones(len(unit_N), bool)
 
     def notes(self) -> list[str]:
         """What is read."""
@@ -224,10 +180,10 @@ def _drawn(labels: TrainingLabels, trees: int) -> Iterator[Int[np.ndarray, " n"]
     """Rows of each tree, with replacement; of at most two thirds of the groups, where folds keep groups together."""
     rows, draw = labels.rows[labels.label_N[labels.rows] >= 0], np.random.default_rng(0)
     group_n = None if labels.group_N is None else labels.group_N[rows]
+    groups = np.unique(rows if group_n is None else group_n)
     for _ in range(trees if len(rows) else 0):
         kept = rows
         if group_n is not None:
-            groups = np.unique(group_n)
             kept = rows[np.isin(group_n, draw.choice(groups, max(1, 2 * len(groups) // 3), replace=False))]
         yield kept[draw.integers(0, len(kept), min(len(kept), _DRAWN))]
 

@@ -1,12 +1,10 @@
 """The linear path: logistic regression on words, pieces of words, categories and bins of numbers, straight to the scores."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
-from numpy.typing import NDArray
 from scipy import sparse
 
 from mmjax.config_rules import positive
@@ -15,9 +13,9 @@ from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.logistic import LogisticFit, cross_fit, fit_logistic
 from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.encoding.texts.term_weights import Sparse, TermWeights
-from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
-from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
-from mmjax.models.blocks import Blocks
+from mmjax.encoding.whole_rows import WholeRows
+from mmjax.modalities.base import Encoder, Modality
+from mmjax.modalities.shared_columns import ClassScores
 from mmjax.registry import register_modality
 from mmjax.schema import Schema
 
@@ -25,11 +23,8 @@ _BINS = 10
 
 
 @register_modality("linear")
-class Linear(Modality):
+class Linear(ClassScores):
     """All texts, categories and numbers of a table; every row has it."""
-
-    on_request = True
-    nominal_sizes: ClassVar[dict[str, int]] = {"classes": 5}
 
     @dataclass(frozen=True)
     class DataSettings:
@@ -39,12 +34,6 @@ class Linear(Modality):
         linear_rows: int = positive(30_000)  # a larger table has no linear path: the network finds there what it says
         linear_characters: float = positive(3e6)  # nor one with more text: it would take longer than all else
 
-    @dataclass(frozen=True)
-    class ModelSettings:
-        """`config.model.linear`: a dense layer beside the path itself."""
-
-        width: int = positive(16)
-
     @classmethod
     def all_of(cls, schema: Schema, data: Any) -> list[Modality]:
         """One, if there is anything to read."""
@@ -52,35 +41,14 @@ class Linear(Modality):
         return [cls(cls.kind, "", schema, data)] if any_of else []
 
     @property
-    def _texts(self) -> tuple[str, ...]:
-        return self.schema["text"] + self.schema["short_text"]
-
-    @property
     def reads(self) -> tuple[str, ...]:
         """Every column that it takes words, categories or numbers from."""
-        return self._texts + self.schema["categorical"] + self.schema["continuous"]
+        return self.texts + self.schema["categorical"] + self.schema["continuous"]
 
     @property
     def may_lack(self) -> tuple[str, ...]:
         """Each text."""
-        return self._texts
-
-    def lacking(self, header: Sequence[str], source: TableContext) -> str:
-        """Never as a whole: texts may be empty, and the schema checks the table's own columns."""
-        del header, source
-        return ""
-
-    def without(self, schema: Schema) -> Schema:
-        """The other modalities' columns stay theirs."""
-        return schema
-
-    def reader(self, source: TableContext) -> WholeRowReader:
-        """Reads texts and table."""
-        return WholeRowReader.of(self.schema, self._texts, source)
-
-    def fit(self, columns: WholeRows, rows: NDArray[np.integer]) -> "LinearEncoder":
-        """Without labels there is nothing to learn: no scores."""
-        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
+        return self.texts
 
     def fit_labels(self, columns: WholeRows, labels: TrainingLabels) -> "LinearEncoder":
         """Learns terms, bins and coefficients; how strongly they are held down is chosen inside the training rows."""
@@ -93,24 +61,6 @@ class Linear(Modality):
     def load_encoder(cls, values: dict[str, Any]) -> "LinearEncoder":
         """Inverse of `LinearEncoder.to_dict`."""
         return LinearEncoder.from_dict(values)
-
-    @staticmethod
-    def arrays(sizes: Sizes) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """`score`: logarithm of each class's probability."""
-        return {"score": ((sizes["classes"],), np.float32)}
-
-    @staticmethod
-    def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
-        """A dense layer over the scores, which also go straight to the classifier's."""
-        module = Blocks((model.linear.width,), dtype, model.input_dropout, axis_name, parent=None)
-        scores = (lambda inputs: inputs["score"]) if sizes["classes"] else None
-        return Tower(module, lambda inputs, dtype: ((inputs["score"].astype(dtype),), {}), scores)
-
-    @staticmethod
-    def target(sizes: Sizes, model: Any) -> Target:
-        """The scores."""
-        del model
-        return Target(sizes["classes"], lambda inputs, _, dtype: inputs["score"].astype(dtype))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mmjax.encoding.row_description import RowDescription
 from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
 from mmjax.modalities.entity import Entity, EntityColumns, EntityReader
+from mmjax.modalities.shared_columns import SharesColumns
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality
 from mmjax.schema import Schema
@@ -24,10 +25,9 @@ _CLIP = 4.0
 
 
 @register_modality("profile")
-class Profile(Modality):
+class Profile(SharesColumns):
     """One a column of entities: means over the rows that share a value, of the table and of the texts' statistics."""
 
-    on_request = True
     nominal_sizes: ClassVar[dict[str, int]] = {"features": 150}
 
     @dataclass(frozen=True)
@@ -44,32 +44,24 @@ class Profile(Modality):
         return [cls(cls.kind if len(columns) == 1 else f"{cls.kind}_{c}", c, schema, data) for c in columns]
 
     @property
-    def _texts(self) -> tuple[str, ...]:
-        return self.schema["text"] + self.schema["short_text"]
-
-    @property
     def reads(self) -> tuple[str, ...]:
         """The entity, and all that its rows are described by."""
-        return (self.column, *self._texts, *self.schema["categorical"], *self.schema["continuous"])
+        return (self.column, *self.texts, *self.schema["categorical"], *self.schema["continuous"])
 
     @property
     def may_lack(self) -> tuple[str, ...]:
         """Each text."""
-        return self._texts
+        return self.texts
 
     def lacking(self, header: Sequence[str], source: TableContext) -> str:
         """Only without the entity: texts may be empty, and the schema checks the table's own columns."""
         del source
         return "" if self.column in header else f"there is no column {self.column!r}"
 
-    def without(self, schema: Schema) -> Schema:
-        """The columns stay the other modalities'."""
-        return schema
-
     def reader(self, source: TableContext) -> "ProfileReader":
         """Reads the entity, texts and table."""
         entity = EntityReader(self.column, replace(source, report=DataReport()))  # the entity's own modality reports
-        return ProfileReader(entity, WholeRowReader.of(self.schema, self._texts, source))
+        return ProfileReader(entity, WholeRowReader.of(self.schema, self.texts, source))
 
     def fit(self, columns: "ProfileColumns", rows: NDArray[np.integer]) -> "ProfileEncoder":
         """Learns which numbers describe a row, their means and deviations, and each value's sums."""

@@ -16,6 +16,7 @@ from mmjax.encoding.texts.neighbours import Neighbours
 from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.texts.term_weights import Sparse, TermWeights
 from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
+from mmjax.modalities.shared_columns import SharesColumns
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
@@ -25,10 +26,9 @@ _SHORT = 60
 
 
 @register_modality("words")
-class Words(Modality):
+class Words(SharesColumns):
     """All text columns, long and short."""
 
-    on_request = True
     schema_keys = (SchemaKey("short_text", listed=True),)
     nominal_sizes: ClassVar[dict[str, int]] = {"text": 60, "short": 32, "statistic": 12, "classes": 5}
 
@@ -56,7 +56,7 @@ class Words(Modality):
     @property
     def reads(self) -> tuple[str, ...]:
         """The text columns."""
-        return self.schema["text"] + self.schema["short_text"]
+        return self.texts
 
     @property
     def may_lack(self) -> tuple[str, ...]:
@@ -67,10 +67,6 @@ class Words(Modality):
         """Only if every text is gone."""
         del source
         return "" if set(header) & set(self.reads) else "there is no column of text"
-
-    def without(self, schema: Schema) -> Schema:
-        """The texts stay what they are for others."""
-        return schema
 
     def reader(self, source: TableContext) -> RawTextReader:
         """Keeps the texts."""

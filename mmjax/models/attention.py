@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from mmjax.models.mlp import dense_init
+
 
 class SoftAttention(nn.Module):
     r"""One learned vector scores each modality of each row; absent modalities get no weight.
@@ -49,7 +51,7 @@ class GatedFusion(nn.Module):
     ) -> tuple[Float[Array, "B M m"], Float[Array, "B M"]]:
         """Returns v̂ and each modality's share of the gates' sum (0 where it is absent)."""
         all_BxD = v_BxMxm.reshape(len(v_BxMxm), -1)
-        gate = nn.Dense(all_BxD.shape[-1], dtype=v_BxMxm.dtype, kernel_init=nn.initializers.glorot_uniform(), name="gate")
+        gate = nn.Dense(all_BxD.shape[-1], dtype=v_BxMxm.dtype, kernel_init=dense_init, name="gate")
         z_BxMxm = nn.sigmoid(gate(all_BxD)).reshape(v_BxMxm.shape)
         open_BxM = jnp.where(present_BxM, z_BxMxm.astype(jnp.float32).mean(axis=-1), 0.0)
         return v_BxMxm * z_BxMxm, open_BxM / jnp.maximum(open_BxM.sum(axis=-1, keepdims=True), 1e-12)

@@ -5,6 +5,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mmjax.models.dropout import GlobalDropout
+from mmjax.models.mlp import INITS
 
 
 class Blocks(nn.Module):
@@ -32,6 +33,6 @@ class Blocks(nn.Module):
         for i, (x_BxD, units) in enumerate(zip(x, self.units, strict=True)):
             if x_BxD.shape[-1]:
                 dropout = GlobalDropout(self.input_dropout, self.axis_name, name=f"dropout_{i}")
-                dense = nn.Dense(units, dtype=self.dtype, kernel_init=nn.initializers.lecun_normal(), name=f"block_{i}")
+                dense = nn.Dense(units, dtype=self.dtype, kernel_init=INITS["lecun"], name=f"block_{i}")
                 parts.append(nn.silu(dense(dropout(x_BxD, train=train))))
         return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((len(x[0]), 0), self.dtype)

@@ -312,7 +312,10 @@ def test_single_folds_can_be_chosen_and_completed(cache: Path, tmp_path: Path):
 
 
 def test_repeats_are_runs_with_other_seeds(cache: Path, tmp_path: Path):
-    """The second is what the seeds one higher give alone; a later session only adds. Breaks when repeats share folds."""
+    """The second is what the seeds one higher give alone; a later session only adds.
+
+    Breaks when repeats share folds, or when the summary leaves out a repeat's folds or has them in another order.
+    """
     settings = shrunken("tabular", cache, train__max_epochs=1)
     alone = cross_validate(settings, tmp_path / "run", quiet)
     before = outcome(tmp_path / "run")
@@ -322,5 +325,7 @@ def test_repeats_are_runs_with_other_seeds(cache: Path, tmp_path: Path):
     other = replace(settings, cv=replace(settings.cv, seed=1), train=replace(settings.train, seed=1))
     second = cross_validate(other, tmp_path / "other", quiet)
     assert twice["repeats"]["means"] == [alone["mean"], second["mean"]]
+    assert twice["repeats"]["by_fold"] == [alone["by_fold"], second["by_fold"]]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == twice
     assert twice["repeats"]["mean"]["accuracy"] == pytest.approx((alone["mean"]["accuracy"] + second["mean"]["accuracy"]) / 2)
     assert (tmp_path / "run" / "repeat_1" / "folds.csv").read_bytes() != (tmp_path / "run" / "folds.csv").read_bytes()

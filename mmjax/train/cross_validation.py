@@ -34,8 +34,8 @@ from mmjax.train.run import Log, Run, encode_folds, fit_folds, open_run, record
 def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) -> dict[str, Any]:
     """Cross-validates a config in a workdir, as often as `config.cv.repeats` says, and returns the first one's summary.
 
-    It is also written to summary.json. With repeats it has `repeats`: the mean of each metric by repeat, and these means' own
-    `mean` and `std`: one seed is an anecdote.
+    It is also written to summary.json. With repeats it has `repeats`: the mean of each metric by repeat (`means`), these means'
+    own `mean` and `std`, and what each repeat has by fold (`by_fold`, a list): one seed is an anecdote.
 
     Args:
       settings: the run's settings.
@@ -45,17 +45,24 @@ def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) ->
     Raises:
       MmjaxError: bad data, config, workdir or checkpoint; see mmjax/errors.py.
     """
-    summary = _cross_validate(settings, Workdir(workdir), log)
-    means = [summary["mean"]]
-    for repeat in range(1, settings.cv.repeats):
+    first, *more = repeat_folders(workdir, settings.cv.repeats)
+    summary = _cross_validate(settings, Workdir(first), log)
+    summaries = [summary]
+    for repeat, folder in enumerate(more, 1):
         cv = replace(settings.cv, seed=settings.cv.seed + repeat, repeats=1)
         other = replace(settings, cv=cv, train=replace(settings.train, seed=settings.train.seed + repeat))
-        means.append(_cross_validate(other, Workdir(Path(workdir) / f"repeat_{repeat}"), log)["mean"])
-    if len(means) > 1:
-        summary["repeats"] = {"means": means, **summarise(means)}
+        summaries.append(_cross_validate(other, Workdir(folder), log))
+    if more:
+        means = [done["mean"] for done in summaries]
+        summary["repeats"] = {"means": means, **summarise(means), "by_fold": [done["by_fold"] for done in summaries]}
         if processes.is_primary():
-            write_json(Path(workdir) / SUMMARY, summary)
+            write_json(first / SUMMARY, summary)
     return summary
+
+
+def repeat_folders(workdir: str | Path, repeats: int) -> list[Path]:
+    """Where each repeat of a run lies: WORKDIR itself, then WORKDIR/repeat_1 and so on."""
+    return [Path(workdir), *(Path(workdir) / f"repeat_{repeat}" for repeat in range(1, repeats))]
 
 
 def _cross_validate(settings: Settings, folder: Workdir, log: Log) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from scipy import stats
 
 from mmjax.cli.main import main
 from mmjax.reproduce.baselines import _predictions
+from mmjax.reproduce.pairs import compare, paired_differences
 from mmjax.reproduce.paper import METRIC, TABLES
-from mmjax.reproduce.table_report import Report, RowReport, duration, paired_differences
+from mmjax.reproduce.row_report import RowReport
+from mmjax.reproduce.table_report import Report, duration
 from mmjax.tasks.metrics import summarise
 from mmjax.train import cross_validation
 
@@ -32,18 +35,23 @@ SMALL = [
 ]
 
 
-def row(number: int, accuracy: list[float], *, table: str = "table1", digest: str = "same", **more: Any) -> RowReport:
-    """A row whose folds scored `accuracy`, 80 rows to train on and 20 held out."""
-    metrics = [{METRIC[table]: a, "log_loss": 1 - a} for a in accuracy]
+def row(number: int, *repeats: list[float], table: str = "table1", digest: str = "same", **more: Any) -> RowReport:
+    """A row whose folds scored these accuracies, a list a repeat, 80 rows to train on and 20 held out."""
+    metrics = [[{METRIC[table]: a, "log_loss": 1 - a} for a in accuracy] for accuracy in repeats]
+    by_fold = [{str(f): {"metrics": m} for f, m in enumerate(folds)} for folds in metrics]
     summary = {
-        "by_fold": {str(f): {"metrics": m} for f, m in enumerate(metrics)},
-        "folds_finished": len(accuracy),
-        "folds": len(accuracy),
+        "by_fold": by_fold[0],
+        "folds_finished": len(repeats[0]),
+        "folds": len(repeats[0]),
         "rows": 100,
-        **summarise(metrics),
+        **summarise(metrics[0]),
         **more,
     }
-    return RowReport(TABLES[table][number - 1], "configs/x.py", f"row{number}", summary, 61.0, 80.0, 20.0, digest)
+    if len(repeats) > 1:
+        means = [summarise(folds)["mean"] for folds in metrics]
+        summary["repeats"] = {"means": means, **summarise(means), "by_fold": by_fold}
+    digests = tuple(f"{digest} {r}" for r in range(len(repeats)))
+    return RowReport(TABLES[table][number - 1], "configs/x.py", f"row{number}", summary, 61.0, 80.0, 20.0, digests)
 
 
 def test_paired_differences_are_those_of_the_formula():
@@ -66,6 +74,44 @@ def test_holms_correction():
     pairs = sorted(paired_differences(rows, "accuracy"), key=lambda p: p["p"])
     expected = np.minimum(np.maximum.accumulate([pairs[i]["p"] * (3 - i) for i in range(3)]), 1)
     assert [p["p_holm"] for p in pairs] == pytest.approx(list(expected))
+
+
+def test_every_fold_of_every_repeat_is_paired():
+    """Three seeds of two folds are six differences; breaks if only the first seed's folds, or the seeds' means, are tested."""
+    a, b = [[0.30, 0.32], [0.31, 0.35], [0.30, 0.29]], [[0.33, 0.32], [0.35, 0.36], [0.34, 0.31]]
+    (pair,) = paired_differences([row(1, *a), row(2, *b)], "accuracy")
+    d = np.subtract(b, a).ravel()
+    assert (pair["folds"], pair["difference"]) == (6, pytest.approx(d.mean()))
+    assert pair["t"] == pytest.approx(d.mean() / math.sqrt((1 / 6 + 20 / 80) * d.var(ddof=1)))
+    assert pair["p"] == pytest.approx(2 * stats.t.sf(pair["t"], 5))
+
+
+def test_a_repeat_with_other_rows_in_its_folds_is_not_paired():
+    """Breaks if the first repeat's assignment stands for all, or if repeats are paired by fold alone."""
+    one, two = row(1, [0.3, 0.4], [0.1, 0.1], [0.3, 0.3]), row(2, [0.5, 0.5], [0.9, 0.9], [0.4, 0.5])
+    two = replace(two, folds_digests=("same 0", "other", "same 2"))
+    found = compare(one, two, "accuracy")
+    assert found
+    assert (found.folds, found.repeats, found.mean) == (4, 2, pytest.approx(0.15))
+    fewer = compare(row(1, [0.3, 0.4]), two, "accuracy")  # a row with one seed has no more to pair
+    assert fewer
+    assert (fewer.folds, fewer.repeats) == (2, 1)
+
+
+def test_a_table_of_several_seeds_shows_the_deviation_over_seeds(tmp_path: Path):
+    """Means 0.31 and 0.35: 33.00 ± 2.00; breaks if the first seed's folds are shown, or the text does not say what the ± is."""
+    rows = [row(1, [0.30, 0.32], [0.34, 0.36]), row(2, [0.40, 0.42], [0.42, 0.44])]
+    Report("table1", "synthetic", rows, {}, "mmjax reproduce").write(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "| 33.00 ± 2.00 |" in text
+    assert "over 2 seeds, each the mean over its 2 folds" in text
+    assert "Bouckaert and Frank 2004" in text
+    ours = json.loads((tmp_path / "report.json").read_text())["rows"][0]["ours"]
+    assert ours["repeats"]["mean"]["accuracy"] == pytest.approx(0.33)
+    Report("table1", "synthetic", [row(1, [0.30, 0.32]), row(2, [0.40, 0.42])], {}, "mmjax reproduce").write(tmp_path)
+    one_seed = (tmp_path / "report.md").read_text()
+    assert "over 2 folds, held-out" in one_seed
+    assert "Bouckaert" not in one_seed
 
 
 def test_rows_on_other_folds_are_not_paired_and_one_fold_is_not_tested():
@@ -117,7 +163,10 @@ def test_duration(seconds: float, text: str):
 def test_rows_are_run_once_and_share_their_folds(
     synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """A second call adds a row and trains no finished one again; its report holds both, and the first row's time stays."""
+    """A second call adds a row and trains no finished one again; its report holds both, and the first row's time stays.
+
+    A further seed adds its time once. Breaks if a row passes for finished, or is timed on and on, by its first seed alone.
+    """
     line = ["reproduce", "table1", f"--workdir={tmp_path}", *SMALL, f"--config.data.cache={synthetic_cache}"]
     assert main([*line, "--rows=1"]) == 0
     before = json.loads((tmp_path / "report.json").read_text())
@@ -143,6 +192,14 @@ def test_rows_are_run_once_and_share_their_folds(
     assert report["rows"][0]["train_rows"] == report["rows"][0]["test_rows"] == 120
     assert report["rows"][0]["ceiling"] == pytest.approx(json.loads((tmp_path / "row1/summary.json").read_text())["ceiling"])
     assert "#2 - #1" in capsys.readouterr().out
+    trained.clear()
+    seconds = []
+    for _ in range(2):
+        assert main([*line, "--rows=1", "--config.cv.repeats=2"]) == 0
+        seconds.append(json.loads((tmp_path / "report.json").read_text())["rows"][0]["seconds"])
+    assert set(trained) == {"repeat_1"}
+    assert before["rows"][0]["seconds"] < seconds[0] == seconds[1]
+    assert "over 2 seeds" in capsys.readouterr().out
     # Finished rows do not mix with another config.
     assert main([*line, "--rows=1", "--config.optim.learning_rate=0.01"]) == 2
 

@@ -17,7 +17,8 @@ from mmjax.cli.closing_table import make_console
 from mmjax.config import Settings
 from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
-from mmjax.reproduce.table_report import Report, RowReport
+from mmjax.reproduce.row_report import RowReport
+from mmjax.reproduce.table_report import Report
 
 BASELINES = "baselines"
 
@@ -54,13 +55,15 @@ def main(arguments: Sequence[str]) -> int:
 
     runtime.set_up(*rows.values())
     command = shlex.join(["mmjax", "reproduce", *arguments])
-    report, workdir = Report(args.table, args.dataset, [], environment(), command, _notes(args.dataset)), Path(args.workdir)
+    notes = _notes(args.dataset, max(settings.cv.repeats for settings in rows.values()))
+    report, workdir = Report(args.table, args.dataset, [], environment(), command, notes), Path(args.workdir)
     for row, settings in rows.items():
         runtime.log(f"{args.table} row {row.number}: configs/{files[row]}")
         report.rows.append(_run(workdir, row, files[row], settings))
         report.write(workdir)  # after every row: a long table shows what it has
     console = make_console()
-    _print(console, f"{args.table} on {args.dataset}", *report.cells())
+    over = f", mean ± standard deviation over {report.over}" if report.rows[0].repeats > 1 else ""
+    _print(console, f"{args.table} on {args.dataset}{over}", *report.cells())
     _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
     runtime.log(f"Written: report.md, report.json and plot.png in {workdir}")
     return 0
@@ -94,8 +97,10 @@ def _rows(table: str, text: str) -> list[PaperRow]:
     return [row for number, row in known.items() if number in chosen]
 
 
-def _notes(dataset: str) -> list[str]:
+def _notes(dataset: str, repeats: int) -> list[str]:
     notes = ["Time is wall time on one machine, compilation included; a killed session's time is not counted."]
+    if repeats > 1:
+        notes.append("Times are of all seeds together.")
     if dataset.startswith("petfinder_features"):
         notes.append("`image` stands for ready-made image vectors here: this data set has no photos.")
     if "grouped" in dataset:
@@ -110,7 +115,8 @@ def _run(workdir: Path, row: PaperRow, name: str, settings: Settings) -> RowRepo
     from mmjax.train.execution import runtime  # noqa: PLC0415
 
     folder, seconds = workdir / f"row{row.number}", _times(workdir)
-    finished = all((folder / f"fold_{f}" / "done.json").exists() for f in settings.cv.only or range(settings.cv.folds))
+    folders, folds = cross_validation.repeat_folders(folder, settings.cv.repeats), settings.cv.only or range(settings.cv.folds)
+    finished = all((repeat / f"fold_{f}" / "done.json").exists() for repeat in folders for f in folds)
     start = time.monotonic()
     try:
         summary = cross_validation.cross_validate(settings, folder, runtime.log)
@@ -120,9 +126,9 @@ def _run(workdir: Path, row: PaperRow, name: str, settings: Settings) -> RowRepo
             write_json(workdir / "times.json", seconds)
     _, fold_N = read_folds(folder / FOLDS)
     test_rows = np.count_nonzero(fold_N >= 0) / settings.cv.folds
-    train_rows, digest = test_rows * (settings.cv.folds - 1), hashlib.sha256((folder / FOLDS).read_bytes()).hexdigest()
-    took = seconds.get(folder.name, 0.0)
-    return RowReport(row, f"configs/{name}", folder.name, summary, took, train_rows, test_rows, digest)
+    train_rows, took = test_rows * (settings.cv.folds - 1), seconds.get(folder.name, 0.0)
+    digests = tuple(hashlib.sha256((repeat / FOLDS).read_bytes()).hexdigest() for repeat in folders)
+    return RowReport(row, f"configs/{name}", folder.name, summary, took, train_rows, test_rows, digests)
 
 
 def _times(workdir: Path) -> dict[str, float]:

@@ -44,7 +44,11 @@ def corrected_resampled_t_test(
     The plain t-test takes 1/J alone and finds differences that are not there: any two folds share most of their training
     rows. In k-fold cross-validation n_test/n_train is 1/(k - 1), whichever folds were run.
 
-    Reference: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52 (2003), 239-281, section 3.
+    Of r repeats of k folds the J = r k differences go in together: the corrected repeated k-fold cross-validation test.
+
+    References: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52 (2003), 239-281, section 3.
+    Bouckaert and Frank, Evaluating the Replicability of Significance Tests for Comparing Learning Algorithms, PAKDD 2004,
+    3-12.
 
     Args:
       a_J: score of model a on each fold.

@@ -3,19 +3,16 @@
 Numbers are kept as the workdirs have them (accuracy as a fraction); people read per cent.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmjax.io.atomic import write_json, write_text
-from mmjax.reproduce.paper import METRIC, PaperRow
+from mmjax.reproduce.pairs import interval, paired_differences, signed, unit
+from mmjax.reproduce.paper import METRIC
 from mmjax.reproduce.plot import PlotRow, plot_rows
-from mmjax.reproduce.statistics import corrected_resampled_t_test, holm
+from mmjax.reproduce.row_report import RowReport
 from mmjax.tasks.metrics import show
 
 TITLES = {
@@ -31,55 +28,9 @@ _TEST = (
     "Corrected resampled t-test (Nadeau and Bengio 2003): the variance of the folds' differences times 1/folds + test rows / "
     "training rows, since folds share training rows; two-sided. The last column is Holm's correction over all pairs shown."
 )
-
-
-@dataclass(frozen=True)
-class RowReport:
-    """One row of a table, run.
-
-    Attributes:
-      paper: what the paper printed.
-      config: config file and variant.
-      workdir: name of its folder.
-      summary: the workdir's summary.json.
-      seconds: wall time of the commands that trained it, up to their last orderly end.
-      train_rows: mean number of rows the folds were trained on (inner validation rows included).
-      test_rows: mean number of rows the folds held out.
-      folds_digest: of the row-to-fold assignment; rows are paired only where it is the same.
-    """
-
-    paper: PaperRow
-    config: str
-    workdir: str
-    summary: dict[str, Any]
-    seconds: float
-    train_rows: float
-    test_rows: float
-    folds_digest: str
-
-    def values(self, metric: str) -> dict[str, float]:
-        """The metric by fold."""
-        return {fold: done["metrics"][metric] for fold, done in self.summary["by_fold"].items()}
-
-    def ours(self, metric: str) -> tuple[float, float]:
-        """Mean and standard deviation over folds."""
-        return self.summary["mean"][metric], self.summary["std"][metric]
-
-    def to_dict(self) -> dict[str, Any]:
-        """What report.json holds of the row."""
-        printed = {k: v for k, v in asdict(self.paper).items() if k not in ("value", "std")}
-        ours = {k: self.summary[k] for k in ("mean", "std", "by_fold", "folds_finished", "folds", "rows")}
-        return {
-            **printed,
-            "paper": {"mean": self.paper.value, "std": self.paper.std},
-            "config": self.config,
-            "workdir": self.workdir,
-            "ours": ours,
-            "ceiling": self.summary.get("ceiling"),
-            "seconds": round(self.seconds, 1),
-            "train_rows": self.train_rows,
-            "test_rows": self.test_rows,
-        }
+_TEST_OF_REPEATS = (
+    "The folds are those of all seeds (corrected repeated k-fold cross-validation test, Bouckaert and Frank 2004)."
+)
 
 
 @dataclass
@@ -111,7 +62,14 @@ class Report:
     def metrics(self) -> list[str]:
         """Metrics shown, the paper's first."""
         others = ("qwk", "balanced_accuracy", "macro_f1", "log_loss")
-        return [self.metric, *(m for m in others if m in self.rows[0].summary["mean"])]
+        return [self.metric, *(m for m in others if m in self.rows[0].averages["mean"])]
+
+    @property
+    def over(self) -> str:
+        """What means and standard deviations are taken over."""
+        folds = f"{self.rows[0].summary['folds_finished']} folds"
+        repeats = self.rows[0].repeats
+        return folds if repeats == 1 else f"{repeats} seeds, each the mean over its {folds}"
 
     @property
     def same_data(self) -> bool:
@@ -134,15 +92,14 @@ class Report:
 
     def pair_cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and body of the paired differences in the paper's metric."""
-        scale, digits, unit = (100, 2, "points") if self.metric == "accuracy" else (1, 5, "MSE")
 
         def line(p: dict[str, Any]) -> list[str]:
-            interval = "-" if p["low"] is None else f"{scale * p['low']:+.{digits}f} to {scale * p['high']:+.{digits}f}"
+            between = "-" if p["low"] is None else interval(self.metric, p["low"], p["high"])
             t = "-" if p["t"] is None else f"{p['t']:.2f}"
-            difference = f"{scale * p['difference']:+.{digits}f}"
-            return [f"#{p['b']} - #{p['a']}", difference, interval, t, _chance(p["p"]), _chance(p["p_holm"])]
+            difference = signed(self.metric, p["difference"])
+            return [f"#{p['b']} - #{p['a']}", difference, between, t, _chance(p["p"]), _chance(p["p_holm"])]
 
-        head = ["rows", f"difference ({unit})", "95% interval", "t", "p", "p, Holm"]
+        head = ["rows", f"difference ({unit(self.metric)})", "95% interval", "t", "p", "p, Holm"]
         return head, [line(p) for p in paired_differences(self.rows, self.metric)]
 
     def write(self, folder: Path) -> None:
@@ -165,50 +122,21 @@ class Report:
             fused = f", {row.paper.fusion}" if row.paper.fusion in ("concatenate", "attention") else ""
             label, best = f"#{row.paper.number}  {row.paper.inputs}{fused}", row.summary.get("ceiling") if accuracy else None
             rows.append(PlotRow(label, row.ours(self.metric), (row.paper.value, row.paper.std), best))
-        folds = self.rows[0].summary["folds_finished"]
-        title = f"{_NAMES[self.table]} on {self.dataset}: mean ± standard deviation over {folds} folds"
+        title = f"{_NAMES[self.table]} on {self.dataset}: mean ± standard deviation over {self.over}"
         titles = [] if self.same_data else [f"ours on {self.dataset}", "paper, on PetFinder"]
         unit, scale = ("accuracy, %", 100.0) if accuracy else ("mean squared error on [0, 1] pixels", 1.0)
         plot_rows(rows, path, title=title, titles=titles, unit=unit, scale=scale)
 
     def _markdown(self) -> str:
         where = "" if self.same_data else " (PetFinder: another data set, so compare the order of the rows, not the numbers)"
-        folds = self.rows[0].summary["folds_finished"]
         lines = [f"# {_NAMES[self.table]} on {self.dataset}", "", f"`{self.command}`", ""]
-        lines += [f"Mean ± standard deviation over {folds} folds, held-out rows. Paper: five folds{where}.", ""]
+        lines += [f"Mean ± standard deviation over {self.over}, held-out rows. Paper: five folds{where}.", ""]
         lines += [*_markdown_table(*self.cells()), "", *(f"- {note}" for note in self.notes), ""]
         head, body = self.pair_cells()
         if body:
-            lines += ["## Paired differences, fold by fold", "", _TEST, "", *_markdown_table(head, body), ""]
+            test = _TEST if self.rows[0].repeats == 1 else f"{_TEST} {_TEST_OF_REPEATS}"
+            lines += ["## Paired differences, fold by fold", "", test, "", *_markdown_table(head, body), ""]
         return "\n".join([*lines, "![ours and the paper](plot.png)", ""])
-
-
-def paired_differences(rows: Sequence[RowReport], metric: str) -> list[dict[str, Any]]:
-    """Every pair of rows, compared fold by fold on the folds both have finished.
-
-    Returns:
-      One entry a pair: a, b, metric, folds, difference (b - a, mean over folds), its 95% interval (low, high), t, p and p_holm
-      (Holm 1979, over these pairs). With fewer than two folds all but the difference are None; t is None where it is infinite.
-      Pairs whose folds hold different rows are left out.
-    """
-    pairs: list[dict[str, Any]] = []
-    for a, b in itertools.combinations(rows, 2):
-        of_a, of_b = a.values(metric), b.values(metric)
-        shared = [f for f in of_a if f in of_b]
-        if a.folds_digest != b.folds_digest or not shared:
-            continue
-        scores = [of_b[f] for f in shared], [of_a[f] for f in shared]
-        pair = {"a": a.paper.number, "b": b.paper.number, "metric": metric, "folds": len(shared)}
-        pair |= {"difference": float(np.subtract(*scores).mean())}
-        pair |= dict.fromkeys(("low", "high", "t", "p", "p_holm"))
-        if len(shared) > 1:
-            test = corrected_resampled_t_test(*scores, test_rows=a.test_rows, train_rows=a.train_rows)
-            pair |= {"low": test.low, "high": test.high, "t": test.t if math.isfinite(test.t) else None, "p": test.p}
-        pairs.append(pair)
-    tested = [p for p in pairs if p["p"] is not None]
-    for pair, corrected in zip(tested, holm([p["p"] for p in tested]), strict=True):
-        pair["p_holm"] = corrected
-    return pairs
 
 
 def duration(seconds: float) -> str:

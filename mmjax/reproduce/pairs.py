@@ -41,7 +41,8 @@ def compare(a: RowReport, b: RowReport, metric: str) -> Difference | None:
         return None
     scores = [of_b[key] for key in shared], [of_a[key] for key in shared]
     test = corrected_resampled_t_test(*scores, test_rows=a.test_rows, train_rows=a.train_rows) if len(shared) > 1 else None
-    return Difference(float(np.subtract(*scores).mean()), len(shared), len({repeat for repeat, _ in shared}), test)
+    mean = test.difference if test else float(np.subtract(*scores).mean())
+    return Difference(mean, len(shared), len({repeat for repeat, _ in shared}), test)
 
 
 def paired_differences(rows: Sequence[RowReport], metric: str) -> list[dict[str, Any]]:

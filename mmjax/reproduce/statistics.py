@@ -1,6 +1,7 @@
 """Is one model better than another? A t-test that knows the folds share training rows."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ import numpy as np
 from scipy import stats
 
 from mmjax.errors import DataError
+
+_MOST_REPEATS = 10**6
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Comparison:
       p: two-sided p-value of "no difference".
       low, high: confidence interval of the difference.
       folds: J.
+      ratio: n_test/n_train, held-out rows over training rows of a fold.
     """
 
     difference: float
@@ -32,6 +36,7 @@ class Comparison:
     low: float
     high: float
     folds: int
+    ratio: float
 
 
 def corrected_resampled_t_test(
@@ -71,14 +76,44 @@ def corrected_resampled_t_test(
     mean, std = float(d.mean()), float(d.std(ddof=1))
     rounding = 1e-12 * float(np.abs([a, b]).max(initial=0.0))
     std = 0.0 if std <= rounding else std  # equal differences leave a deviation of rounding errors: a huge t
-    error = math.sqrt(1 / folds + test_rows / train_rows) * std
+    mean = 0.0 if std == 0 and abs(mean) <= rounding else mean  # an interval beside 0 would be a difference that is none
+    ratio = test_rows / train_rows
+    error = _error(std, folds, ratio)
     if error > 0:
         t = mean / error
         p = 2 * float(stats.t.sf(abs(t), folds - 1))
     else:
-        t, p = (0.0, 1.0) if abs(mean) <= rounding else (math.copysign(math.inf, mean), 0.0)
-    reach = float(stats.t.ppf(0.5 + confidence / 2, folds - 1)) * error
-    return Comparison(mean, std, t, folds - 1, p, mean - reach, mean + reach, folds)
+        t, p = (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
+    reach = _reach(std, folds, ratio, confidence)
+    return Comparison(mean, std, t, folds - 1, p, mean - reach, mean + reach, folds, ratio)
+
+
+def repeats_needed(difference: float, std: float, *, folds: int, ratio: float, confidence: float = 0.95) -> int | None:
+    """Fewest repeats of k folds with which the interval around a difference leaves out 0, if folds go on to differ as they do.
+
+    Args:
+      difference: its size, above 0.
+      std: standard deviation of the differences over folds.
+      folds: k, of one repeat.
+      ratio: n_test/n_train. This part of the variance does not shrink with repeats.
+      confidence: of the interval.
+
+    Returns:
+      None where no number of repeats would do (a million is as good as none).
+    """
+    repeats = range(1 if folds > 1 else 2, _MOST_REPEATS)  # one fold alone has no deviation
+    found = bisect_left(repeats, -difference, key=lambda r: -_reach(std, r * folds, ratio, confidence))
+    return repeats[found] if found < len(repeats) else None
+
+
+def _error(std: float, folds: int, ratio: float) -> float:
+    """Standard error of the mean difference."""
+    return math.sqrt(1 / folds + ratio) * std
+
+
+def _reach(std: float, folds: int, ratio: float, confidence: float) -> float:
+    """Half the interval's width."""
+    return float(stats.t.ppf(0.5 + confidence / 2, folds - 1)) * _error(std, folds, ratio)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,13 +13,13 @@ from matplotlib.image import imread
 from scipy import stats
 
 from mmjax.cli.main import main
+from mmjax.cli.reproduce_command import _show
 from mmjax.reproduce.baselines import _predictions
 from mmjax.reproduce.pairs import compare, paired_differences
-from mmjax.reproduce.paper import METRIC, TABLES
-from mmjax.reproduce.row_report import RowReport
+from mmjax.reproduce.paper import TABLES
 from mmjax.reproduce.table_report import Report, duration
-from mmjax.tasks.metrics import summarise
 from mmjax.train import cross_validation
+from tests.row_reports import row
 
 pytest_plugins = ("tests.fixtures_trained",)
 
@@ -33,25 +33,6 @@ SMALL = [
     "--config.train.max_epochs=1",
     "--config.train.devices=1",
 ]
-
-
-def row(number: int, *repeats: list[float], table: str = "table1", digest: str = "same", **more: Any) -> RowReport:
-    """A row whose folds scored these accuracies, a list a repeat, 80 rows to train on and 20 held out."""
-    metrics = [[{METRIC[table]: a, "log_loss": 1 - a} for a in accuracy] for accuracy in repeats]
-    by_fold = [{str(f): {"metrics": m} for f, m in enumerate(folds)} for folds in metrics]
-    summary = {
-        "by_fold": by_fold[0],
-        "folds_finished": len(repeats[0]),
-        "folds": len(repeats[0]),
-        "rows": 100,
-        **summarise(metrics[0]),
-        **more,
-    }
-    if len(repeats) > 1:
-        means = [summarise(folds)["mean"] for folds in metrics]
-        summary["repeats"] = {"means": means, **summarise(means), "by_fold": by_fold}
-    digests = tuple(f"{digest} {r}" for r in range(len(repeats)))
-    return RowReport(TABLES[table][number - 1], "configs/x.py", f"row{number}", summary, 61.0, 80.0, 20.0, digests)
 
 
 def test_paired_differences_are_those_of_the_formula():
@@ -142,10 +123,28 @@ def test_a_report_is_valid_json_a_markdown_table_and_a_picture(table: str, datas
     shown = "36.73 ± 0.61" if table == "table1" else "0.03786"
     assert any(line.startswith("| 1 |") and shown in line for line in lines)
     assert any(line.startswith("| #2 - #1 |") for line in lines)
+    claimed = [] if table == "table1" else [(2, 1), (3, 2), (3, 1)]
+    assert [(c["better"], c["worse"]) for c in report["claims"]] == claimed
+    assert all(f"- {c['sentence']}" in lines for c in report["claims"])
+    assert ("## The paper's claims" in lines) == bool(claimed)
     assert len({line.count("|") for line in lines if line.startswith(("| 1", "| 2", "| 3"))}) == 1
     pixels = imread(tmp_path / "plot.png")
     assert pixels.shape[1] > 800
     assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 10  # something is drawn
+
+
+def test_the_terminal_says_what_becomes_of_each_claim(capsys: pytest.CaptureFixture[str]):
+    """As report.md does, with the tables; breaks if a sentence is left out there, or one seed's table speaks of seeds."""
+    rows = [row(n, [0.3, 0.3 + 0.01 * n], [0.3, 0.31]) for n in (4, 6, 8)]
+    for report in (
+        Report("table1", "petfinder", rows, {}, "mmjax reproduce"),
+        Report("table1", "petfinder", [row(4, [0.3, 0.3])], {}, "x"),
+    ):
+        _show(report, print)
+        out = capsys.readouterr().out
+        assert all(f"- {verdict.sentence}\n" in out for verdict in report.verdicts())
+        assert ("The paper's claims:" in out) == ("over 2 seeds" in out) == ("#6 - #4" in out) == (report.rows == rows)
+    assert len(Report("table1", "petfinder", rows, {}, "x").verdicts()) == 2
 
 
 def test_the_papers_numbers():

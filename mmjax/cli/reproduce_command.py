@@ -4,7 +4,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +61,18 @@ def main(arguments: Sequence[str]) -> int:
         runtime.log(f"{args.table} row {row.number}: configs/{files[row]}")
         report.rows.append(_run(workdir, row, files[row], settings))
         report.write(workdir)  # after every row: a long table shows what it has
-    console = make_console()
-    over = f", mean ± standard deviation over {report.over}" if report.rows[0].repeats > 1 else ""
-    _print(console, f"{args.table} on {args.dataset}{over}", *report.cells())
-    _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
+    _show(report, runtime.log)
     runtime.log(f"Written: report.md, report.json and plot.png in {workdir}")
     return 0
+
+
+def _show(report: Report, log: Callable[[str], None]) -> None:
+    console = make_console()
+    over = f", mean ± standard deviation over {report.over}" if report.rows[0].repeats > 1 else ""
+    _print(console, f"{report.table} on {report.dataset}{over}", *report.cells())
+    if verdicts := report.verdicts():
+        log("\n".join(["The paper's claims:", *(f"- {verdict.sentence}" for verdict in verdicts)]))
+    _print(console, "paired differences, corrected resampled t-test", *report.pair_cells())
 
 
 def _baselines(settings: Settings, workdir: Path) -> int:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 METRIC = {"table1": "accuracy", "table2": "mse_image"}
 """The number each table compares."""
+DIRECTION = {"accuracy": 1, "mse_image": -1}
+"""1 where a higher value is better, -1 where a lower one is."""
 
 
 @dataclass(frozen=True)

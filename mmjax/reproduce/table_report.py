@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.io.atomic import write_json, write_text
+from mmjax.reproduce.claims import Verdict, judge, rules
 from mmjax.reproduce.pairs import interval, paired_differences, signed, unit
 from mmjax.reproduce.paper import METRIC
 from mmjax.reproduce.plot import PlotRow, plot_rows
@@ -102,6 +103,10 @@ class Report:
         head = ["rows", f"difference ({unit(self.metric)})", "95% interval", "t", "p", "p, Holm"]
         return head, [line(p) for p in paired_differences(self.rows, self.metric)]
 
+    def verdicts(self) -> list[Verdict]:
+        """On each of the paper's claims of which both rows were run."""
+        return judge(self.table, self.rows, same_data=self.same_data)
+
     def write(self, folder: Path) -> None:
         """Writes report.json, plot.png and report.md, each whole or not at all.
 
@@ -110,7 +115,8 @@ class Report:
         """
         head = {"table": self.table, "dataset": self.dataset, "metric": self.metric, "command": self.command}
         pairs = [p for metric in self.metrics for p in paired_differences(self.rows, metric)]
-        tail = {"pairs": pairs, "notes": self.notes, "environment": self.environment}
+        claims = [verdict.to_dict() for verdict in self.verdicts()]
+        tail = {"claims": claims, "pairs": pairs, "notes": self.notes, "environment": self.environment}
         write_json(folder / "report.json", {**head, "rows": [row.to_dict() for row in self.rows], **tail})
         self._plot(folder / "plot.png")
         write_text(folder / "report.md", self._markdown())
@@ -132,6 +138,15 @@ class Report:
         lines = [f"# {_NAMES[self.table]} on {self.dataset}", "", f"`{self.command}`", ""]
         lines += [f"Mean ± standard deviation over {self.over}, held-out rows. Paper: five folds{where}.", ""]
         lines += [*_markdown_table(*self.cells()), "", *(f"- {note}" for note in self.notes), ""]
+        if verdicts := self.verdicts():
+            lines += [
+                "## The paper's claims",
+                "",
+                rules(same_data=self.same_data),
+                "",
+                *(f"- {v.sentence}" for v in verdicts),
+                "",
+            ]
         head, body = self.pair_cells()
         if body:
             test = _TEST if self.rows[0].repeats == 1 else f"{_TEST} {_TEST_OF_REPEATS}"

@@ -27,6 +27,7 @@ class DataSettings:
     name: str = choice("synthetic", "petfinder", "fashion", "table")
     root: str = ""  # folder of the data set; synthetic data are written there
     table: str = movable_path()  # CSV or Parquet file, relative to root; empty: the data set's own
+    unlabelled: str = movable_path()  # file of further rows: encoders and autoencoder learn from them, a label is not read
     schema: str = ""  # TOML file; empty: the data set's own
     cache: str = ""  # folder of the image and table stores; empty: <user cache>/mmjax
     strict: bool = False  # refuse bad rows instead of reporting them
@@ -46,15 +47,25 @@ class CvSettings:
     )
     seed: int = not_negative(0)  # our reading: stratified, shuffled with this seed
     only: tuple[int, ...] = ()  # train these folds alone
+    labels: int = not_negative(0)  # keep so many labels of each fold's training rows, drawn with `seed`; 0: all
     repeats: int = positive(1)  # times that all is done, each with seeds one higher; the further ones in WORKDIR/repeat_<n>
     valid_fraction: float = 0.1  # our reading: inner split of the training rows for early stopping
+
+
+@dataclass(frozen=True)
+class DenoisingSettings:
+    """`models/denoising.py`; our reading: nothing of it is the paper's."""
+
+    hidden: tuple[int, ...] = (256, 256)  # layers before the code
+    code: int = positive(192)
+    noise: float = below_one(0.2)  # share of each column's values that come from another row
 
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
     """Multi-modal autoencoder."""
 
-    kind: str = choice("none", "independent", "mmae")  # independent: AE feature, row #7; mmae: row #8
+    kind: str = choice("none", "independent", "mmae", "denoising")  # independent: AE feature, row #7; mmae: row #8
     mode: str = choice("frozen", "finetune", "joint")  # our reading: frozen is the default
     hidden: int = positive(512)  # paper
     code: int = positive(64)  # paper: k
@@ -64,6 +75,7 @@ class AutoencoderSettings:
     code_norm: str = choice("none", "rms")  # paper: none; our reading in rows #7 and #8: rms, h_mm over its root mean square
     joint_weight: float = 1.0  # our reading: lambda of cross-entropy + lambda * reconstruction
     train_table: bool = False  # our reading: a target's table is frozen; True: trainable with stop-gradient target
+    denoising: DenoisingSettings = field(default_factory=DenoisingSettings)
 
 
 @dataclass(frozen=True)

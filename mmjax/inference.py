@@ -229,7 +229,7 @@ class Ensemble:
 
     def _fold(self, task: Task, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldData:
         nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
-        constant = fold_constants(task, member.encoders.spec, arrays["label"], nothing)
+        constant = fold_constants(task, member.encoders, arrays["label"], nothing)
         return FoldData(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
 
     def _batch(self, task: Task, rows: int) -> int:

@@ -13,7 +13,7 @@ from mmjax.modalities.base import InputSpec
 from mmjax.models.attention import SoftAttention
 from mmjax.models.mlp import MLP
 from mmjax.tasks.classification import Classification
-from mmjax.tasks.reconstruction import Reconstruction, squared_errors
+from mmjax.tasks.reconstruction import Reconstruction, reconstruction_errors
 
 RNG = np.random.default_rng(0)
 SIZES = {
@@ -183,7 +183,7 @@ def test_reconstruction_loss_against_numpy():
     module, batch = build_autoencoder(model, spec), make_batch(5)
     batch["tabular/column_weight"] = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0], jnp.float32)
     out = module.apply(module.init(jax.random.key(0), batch), batch)
-    terms = squared_errors(out, batch["weight"])
+    terms = reconstruction_errors(out, batch["weight"])
     present = np.asarray(batch["present"])
     weights = {
         "tabular": np.ones((5, 1)) * np.asarray(batch["tabular/column_weight"])[None],
@@ -215,7 +215,7 @@ def test_the_text_target_cannot_collapse(train_table: bool):
     def loss(params, scale):
         out = module.apply({"params": params}, batch)
         out["target"] = {"text": out["target"]["text"] * scale}
-        total, count = squared_errors(out, batch["weight"])["text"]
+        total, count = reconstruction_errors(out, batch["weight"])["text"]
         return total / count
 
     gradient = jax.jit(jax.grad(loss))

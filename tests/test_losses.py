@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.tasks.classification import correct, cross_entropy
-from mmjax.tasks.reconstruction import squared_errors
+from mmjax.tasks.reconstruction import reconstruction_errors
 
 
 def test_cross_entropy_against_numpy():
@@ -39,5 +39,5 @@ def test_reconstruction_counts_only_weighted_values():
         "target": {"image": jnp.zeros((3, 2))},
         "target_weight": {"image": jnp.array([[1.0, 1], [1, 1], [1, 0]])},
     }
-    total, count = squared_errors(out, jnp.array([1.0, 0.0, 1.0]))["image"]
+    total, count = reconstruction_errors(out, jnp.array([1.0, 0.0, 1.0]))["image"]
     assert (float(total), float(count)) == (5.0, 3.0)

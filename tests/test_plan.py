@@ -119,11 +119,21 @@ def test_on_a_cpu_convolutions_run_step_by_step_and_large_autoencoders_fold_by_f
     assert autoencoder.scan
 
 
+def test_a_batch_that_a_small_table_cuts_is_not_shared_by_more_devices_than_rows():
+    """Breaks if eight devices are to share the four rows of a batch."""
+    assert plan_of(train__devices=8, train__placement="auto", train__fold_parallel="sequential").placement == "batch"
+    cut = plan_of(train__devices=8, train__fold_parallel="sequential", sizes={"smallest_batch": 4})
+    assert cut.placement == "one"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"train__devices": 99}, r"train.devices is 99, but jax sees 8"),
-        ({"train__devices": 8, "train__placement": "batch", "train__batch_size": 30}, r"batch_size=30 is not a multiple of 8"),
+        (
+            {"train__devices": 8, "train__placement": "batch", "train__batch_size": 30},
+            r"batch_size=30\) is not a multiple of 8",
+        ),
     ],
 )
 def test_what_cannot_be_placed_is_said(changes: dict[str, Any], words: str):

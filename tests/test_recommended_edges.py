@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,10 +19,13 @@ from mmjax.datasets.locations import find_files
 from mmjax.encoding.base import TrainingLabels
 from mmjax.encoding.logistic import cross_fit
 from mmjax.encoding.tabular_encoder import TabularEncoder
+from mmjax.errors import ConfigError
 from mmjax.io.workdir import Workdir
-from mmjax.modalities.shapes import blank_rows
-from mmjax.models.autoencoder import MultiModalAutoencoder, Target
+from mmjax.modalities.base import InputSpec
+from mmjax.modalities.shapes import blank_rows, modality_constants
 from mmjax.reproduce.baselines import run_baselines
+from mmjax.tasks.base import make_task
+from mmjax.tasks.reconstruction import code_width, targets
 from mmjax.train.run import encode_folds, fit_folds, open_run
 from tests.encoder_tables import make_tabular
 
@@ -201,15 +203,21 @@ def test_baselines_where_a_folds_training_rows_are_of_one_class(tmp_path: Path):
     assert {metrics["accuracy"] for name in ("majority", "boosting") for metrics in found[name].values()} == {0}
 
 
-def test_an_autoencoder_bears_a_modality_without_numbers():
-    """Breaks for a large table, whose linear path and forest are left out: nothing was there to reconstruct."""
-    targets = {n: Target(size, lambda inputs, _, dtype: inputs["x"].astype(dtype)) for n, size in (("linear", 0), ("words", 3))}
-    module = MultiModalAutoencoder(targets, shared=True, hidden=4, code=2, train_table=False, dtype=jnp.dtype("float32"))
-    batch = {"linear/x": jnp.zeros((5, 0)), "words/x": jnp.ones((5, 3)), "present": jnp.asarray([[False, True]] * 5)}
-    out, _ = module.init_with_output(jax.random.key(0), batch)
-    assert out["h_mm"].shape == (5, 4)
-    assert np.isfinite(out["prediction"]["linear"]).all()
-    assert not np.asarray(out["target"]["linear"]).any()
+def test_an_autoencoder_reads_no_scores_which_know_labels(tmp_path: Path):
+    """Breaks if a linear path, which knows labels, or a large table's, which has no numbers, gets a decoder and a code."""
+    config = {"model.modalities": ("linear", "tabular"), "model.autoencoder.kind": "mmae", "model.autoencoder.code": 3}
+    settings, dataset = opened(tmp_path, rows_of(), changes=config)
+    spec = FoldEncoders.fit(dataset, np.arange(ROWS)).spec
+    assert list(targets(settings, spec)) == ["tabular"]
+    assert code_width(settings, spec) == 3
+    task = make_task("autoencoder", settings, spec)
+    fitted = FoldEncoders.fit(dataset, np.arange(ROWS))
+    batch = {k: v[:5] for k, v in fitted.encode(dataset).items()} | modality_constants(spec, fitted.encoders)
+    params, _ = task.init(jax.random.key(0), batch)
+    assert not [name for name in params if "linear" in name]
+    assert np.asarray(task.outputs(params, {}, batch)["h_mm"]).shape == (5, 3)
+    with pytest.raises(ConfigError, match="hold nothing that an autoencoder reads"):
+        targets(settings, InputSpec(("linear",), spec.classes, spec.kinds, spec.sizes))
 
 
 def test_a_forest_reads_the_most_frequent_categories():

@@ -2,7 +2,7 @@
 
 `synthetic` (default: rows that the package draws), `petfinder` (the paper's sizes), `petfinder_features` (ready-made image
 vectors as the visual modality, 50-number GloVe words), `fashion`, and `table` (your own table and schema). A `+` adds options:
-`:petfinder+grouped`.
+`:petfinder+grouped`, `:petfinder+denoising`.
 """
 
 from typing import Any
@@ -13,28 +13,33 @@ from mmjax.config import Settings
 from mmjax.errors import ConfigError
 
 VARIANTS = ("synthetic", "petfinder", "petfinder_features", "fashion", "table")
+OPTIONS = ("grouped", "denoising")
 
 
 def base(variant: str, **model: Any) -> Any:
     """The paper's protocol (mmjax/config.py says which values are the paper's) for a row's model on a data set.
 
     Args:
-      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column; empty: synthetic.
+      variant: one of VARIANTS, with `+grouped` for folds grouped by the schema's group column, `+denoising` for the code of a
+        denoising autoencoder (ADR 9); empty: synthetic.
       **model: what the row changes in `config.model`.
 
     Raises:
       ConfigError: the variant does not exist.
     """
     name, *options = (variant or "synthetic").split("+")
-    unknown = [v for v in options if v != "grouped"] + [v for v in (name,) if v not in VARIANTS]
+    unknown = [v for v in options if v not in OPTIONS] + [v for v in (name,) if v not in VARIANTS]
     if unknown:
         raise ConfigError(
-            f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds."
+            f"{unknown[0]!r} is not a variant; use one of {', '.join(VARIANTS)}, with +grouped for grouped folds, "
+            "+denoising for a denoising autoencoder."
         )
     config: Any = ConfigDict(Settings().to_dict())  # its attributes are dynamic
     config.data.name = name.removesuffix("_features")
     if "grouped" in options:
         config.cv.group = "schema"
+    if "denoising" in options:
+        model = model | {"autoencoder": {"kind": "denoising", "code_norm": "rms"}}
     for key, value in model.items():
         _set(config.model, key, value)
     {

@@ -22,6 +22,11 @@ class DataReport:
         self.strict = strict
         self._counts: Counter[str] = Counter()
         self._entries: dict[str, list[dict[str, Any]]] = {}
+        self._further: dict[str, tuple[int, str]] = {}
+
+    def goes_on(self, file: str, row: int, further: str) -> None:
+        """From `row` on, counted from 0, the rows of `file` lie in the file `further`, from its first row on."""
+        self._further[file] = row, further
 
     def add(
         self,
@@ -48,6 +53,9 @@ class DataReport:
         Raises:
           DataError: the report is strict.
         """
+        first, further = self._further.get(file, (0, ""))
+        if further and row is not None and row >= first:
+            file, row = further, row - first
         file = _plain(file, 400)
         entry: dict[str, Any] = {"file": file}
         if row is not None:

@@ -13,7 +13,7 @@ from mmjax.data.cells import READING
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source, measure
 from mmjax.datasets.duplicates import TOGETHER, find_copies, united
-from mmjax.datasets.locations import cache_dir, find_files
+from mmjax.datasets.locations import cache_dir, find_files, further_file
 from mmjax.datasets.table import LARGE, Table, read_table
 from mmjax.errors import ConfigError, DataError, SchemaError
 from mmjax.modalities.base import Columns, Modality, TableContext, all_modalities, modalities_of
@@ -55,6 +55,11 @@ class Dataset:
     def usable(self) -> Bool[np.ndarray, " N"]:
         """`usable_N`, or all rows."""
         return np.ones(len(self), bool) if self.usable_N is None else self.usable_N
+
+    @property
+    def in_folds(self) -> Bool[np.ndarray, " N"]:
+        """Rows that may be held out: the usable ones of the table itself, not those of `config.data.unlabelled`."""
+        return self.usable & (np.arange(len(self)) < len(self) - self.table.further)
 
     def present(self, name: str) -> Bool[np.ndarray, " N"]:
         """Which rows have a modality, given by name or kind; of several of a kind, any."""
@@ -144,12 +149,15 @@ def open_dataset(
         max_rows=data.max_rows,
         group=group_column(group, files.schema),
         reading=reading,
+        further=further_file(data) if new is None else None,
         **({"unused": "the model was trained without it"} if new else {}),
     )
     label_N, classes = np.full(len(table), -1, np.int32), new.classes if new else ()
     if table.labels is not None:
         known = {"classes": classes} if new else {"required": needed}
-        label_N, classes = reads_label.read_labels(table.labels, files.schema, path, report, **known)
+        own = table.labels[: len(table) - table.further]
+        label_N, classes = reads_label.read_labels(own, files.schema, path, report, **known)
+        label_N = np.concatenate([label_N, np.full(table.further, -1, label_N.dtype)])
     columns = {name: reader.finish(table.ids.tolist()) for name, reader in readers.items()}
     if group == TOGETHER:
         table.group_N = united(find_copies(columns), len(table))

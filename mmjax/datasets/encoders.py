@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -43,18 +43,23 @@ class FoldEncoders:
     reading: int = READING
 
     @classmethod
-    def fit(cls, dataset: Dataset, rows: NDArray[np.integer], group_column: str = "") -> "FoldEncoders":
-        """Fits every encoder on `rows`, the training rows of the fold, alone.
+    def fit(
+        cls, dataset: Dataset, rows: NDArray[np.integer], group_column: str = "", unlabelled: NDArray[np.integer] | None = None
+    ) -> "FoldEncoders":
+        """Fits every encoder on `rows`, the training rows of the fold, and on `unlabelled` ones what needs no label.
 
         Args:
           dataset: the table.
           rows: training rows.
           group_column: column whose values never straddle two folds, or ''.
+          unlabelled: further rows; None: none.
 
         Raises:
           DataError: there is nothing to fit on.
         """
         labels = training_labels(dataset, rows, group_column)
+        if unlabelled is not None:
+            labels = replace(labels, unlabelled=unlabelled)
         encoders = {m.name: m.fit_labels(dataset.columns[m.name], labels) for m in dataset.modalities}
         return cls(tuple(dataset.classes), {m.name: m.kind for m in dataset.modalities}, encoders, dataset.reading)
 

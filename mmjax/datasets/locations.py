@@ -53,6 +53,20 @@ def find_files(data: Any, schema: Schema | None = None, table: Source | None = N
     return Files(path, schema, root)
 
 
+def further_file(data: Any) -> Path | None:
+    """Where the rows of `config.data.unlabelled` lie; None: there are none.
+
+    Raises:
+      DataError: there is no such file.
+    """
+    if not data.unlabelled:
+        return None
+    for path in (Path(data.root or ".") / data.unlabelled, Path(data.unlabelled)):
+        if path.is_file():
+            return path
+    raise DataError(f"config.data.unlabelled is {data.unlabelled!r}: there is no such file, here or in {data.root or '.'}.")
+
+
 def _schema_file(data: Any, root: Path) -> Path:
     if data.schema:
         found = Path(data.schema) if Path(data.schema).is_file() else root / data.schema

@@ -1,6 +1,6 @@
 """A table read once, in chunks: ids, labels, groups, and every modality's columns, shared by all folds (ADR 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -30,12 +30,14 @@ class Table:
       ids: N strings.
       labels: N strings; None without a label column.
       group_N: group numbers, in order of appearance; None without a group column.
+      further: rows at the end that are another file's, of rows without a label.
     """
 
     path: str
     ids: NDArray[np.object_]
     labels: list[str] | None = None
     group_N: Int[np.ndarray, " N"] | None = None
+    further: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +54,7 @@ def read_table(
     group: str = "",
     unused: str = "name it in the schema's ignore list if that is meant",
     reading: int = READING,
+    further: Source | None = None,
 ) -> Table:
     """Reads a table. No row is dropped or moved, whatever is in it.
 
@@ -65,6 +68,7 @@ def read_table(
       group: column of groups; '': none.
       unused: advice about columns that nothing reads.
       reading: how cells are read, see `data/cells.py`.
+      further: a table of rows without a label, which follow.
 
     Raises:
       DataError: no file, no rows.
@@ -80,11 +84,32 @@ def read_table(
         if name and name != group:
             report.add("column_unused", file=path, column=name, action=f"not read; {unused}")
     collected = _Collected(schema, group, reading)
-    left = max_rows or None
+    _take_rows(rows, header, collected, readers, max_rows)
+    own = len(collected.ids)
+    if further is not None:
+        name, header, rows, _ = open_source(further, report)
+        optional = {*filter(None, (schema.label, group))} - {*header}
+        schema.check(header, name, optional=tuple(optional))
+        report.goes_on(path, own, name)
+        _take_rows(rows, header, collected, readers, 0, blank=(schema.label, *optional))
+    return collected.table(path, report, own)
+
+
+def _take_rows(
+    rows: Iterator[list[str]],
+    header: Sequence[str],
+    collected: "_Collected",
+    readers: Sequence[Reader],
+    max_rows: int,
+    blank: Sequence[str] = (),
+) -> None:
+    """Chunk by chunk; `blank` columns are empty, whatever the file has."""
+    schema, left = collected.schema, max_rows or None
     while chunk := list(islice(rows, _CHUNK if left is None else min(_CHUNK, left))):
         columns: dict[str, Sequence[str]] = dict(zip(header, zip(*chunk, strict=True), strict=True))
         if header[0] == schema.id:
             columns[schema.id] = [row.first if isinstance(row, Misfit) else row[0] for row in chunk]
+        columns |= {name: [""] * len(chunk) for name in blank if name}
         _respell(columns, schema)
         first = len(collected.ids)
         collected.take(columns, len(chunk))
@@ -94,7 +119,6 @@ def read_table(
         left = None if left is None else left - len(chunk)
         if left == 0:
             break
-    return collected.table(path, report)
 
 
 def _respell(columns: dict[str, Sequence[str]], schema: Schema) -> None:
@@ -128,12 +152,13 @@ class _Collected:
         if self.group:
             self.group_codes += number_categories(columns[self.group], self.groups, self.reading)
 
-    def table(self, path: str, report: DataReport) -> Table:
+    def table(self, path: str, report: DataReport, own: int) -> Table:
         if not self.ids:
             raise DataError(f"{path}: has a header but no rows.")
         self._check_ids(path, report)
         self._check_labels(path, report)
-        return Table(path, np.array(self.ids, object), self.labels or None, self._groups(path, report) if self.group else None)
+        group_N = self._groups(path, report) if self.group else None
+        return Table(path, np.array(self.ids, object), self.labels or None, group_N, len(self.ids) - own)
 
     def _groups(self, path: str, report: DataReport) -> Int[np.ndarray, " N"]:
         """Numbers of groups; a row without one is a group of its own."""

@@ -66,6 +66,7 @@ class TrainingLabels:
       classes: K; 0: there are none to read.
       group_column: column whose values never straddle two folds; '': folds are random.
       group_N: its values as numbers, where there is one.
+      unlabelled: rows of which what needs no label may be learnt too.
     """
 
     rows: Int[np.ndarray, " n"]
@@ -73,6 +74,12 @@ class TrainingLabels:
     classes: int
     group_column: str = ""
     group_N: Int[np.ndarray, " N"] | None = None
+    unlabelled: Int[np.ndarray, " u"] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def every_row(self) -> Int[np.ndarray, " n"]:
+        """`rows` and `unlabelled`, sorted."""
+        return np.union1d(self.rows, self.unlabelled) if len(self.unlabelled) else self.rows
 
     @classmethod
     def none(cls, rows: Int[np.ndarray, " n"], table_rows: int) -> "TrainingLabels":

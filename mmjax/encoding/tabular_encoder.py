@@ -117,12 +117,18 @@ class TabularEncoder(Encoder):
     @property
     def onehot(self) -> int:
         """D_c, the number of one-hot columns."""
-        return sum(map(len, self.values)) + sum(n.groups(self.discretize) for n in self.numbers_of)
+        return sum(self.group_widths)
+
+    @property
+    def group_widths(self) -> tuple[int, ...]:
+        """One-hot columns of each group."""
+        widths = (n.groups(self.discretize) for n in self.numbers_of)
+        return (*map(len, self.values), *(width for width in widths if width))
 
     @property
     def groups(self) -> int:
         """C, the number of one-hot groups."""
-        return len(self.values) + sum(n.groups(self.discretize) > 0 for n in self.numbers_of)
+        return len(self.group_widths)
 
     @property
     def numbers(self) -> int:

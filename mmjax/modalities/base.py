@@ -178,7 +178,7 @@ class Modality(ABC):
 
     def fit_labels(self, columns: Any, labels: TrainingLabels) -> Encoder:
         """As `fit`, for a modality whose encoder learns from labels too."""
-        return self.fit(columns, labels.rows)
+        return self.fit(columns, labels.every_row)
 
     @classmethod
     @abstractmethod
@@ -191,9 +191,9 @@ class Modality(ABC):
         """Shape of a row and dtype, by part."""
 
     @staticmethod
-    def constants(sizes: Sizes, own: Sizes) -> dict[str, np.ndarray]:
-        """Arrays without a row axis, by part, from a fold's padded and its own sizes."""
-        del sizes, own
+    def constants(sizes: Sizes, encoder: Any) -> dict[str, np.ndarray]:
+        """Arrays without a row axis, by part, from the padded sizes and a fold's encoder; None: only their shapes are asked."""
+        del sizes, encoder
         return {}
 
     @staticmethod

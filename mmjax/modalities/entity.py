@@ -103,10 +103,9 @@ class Entity(Modality):
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
-        """The same vector."""
+        """How often the value occurs: label frequencies know labels, which an autoencoder must not."""
         del model
-        size = sizes["bins"] + 1 + _width(sizes)
-        return Target(size, lambda inputs, _, dtype: _vector(inputs, sizes).astype(dtype))
+        return Target(sizes["bins"] + 1, lambda inputs, _, dtype: piecewise(inputs["place"], sizes["bins"]).astype(dtype))
 
 
 def _width(sizes: Sizes) -> int:

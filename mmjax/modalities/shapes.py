@@ -1,11 +1,12 @@
 """A batch without its numbers: all that `jax.eval_shape` needs to build a module."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from mmjax.modalities.base import InputSpec
+from mmjax.modalities.base import Encoder, InputSpec
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -38,16 +39,16 @@ def blank_rows(spec: InputSpec, rows: int, code_width: int = 0) -> Shapes:
 
 def blank_constants(spec: InputSpec) -> Shapes:
     """The part of a batch that has no row axis: class weights and the modalities' constants."""
-    constants = modality_constants(spec, spec) | {"class_weight": np.ones(len(spec.classes), np.float32)}
+    constants = modality_constants(spec, {}) | {"class_weight": np.ones(len(spec.classes), np.float32)}
     return {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in constants.items()}
 
 
-def modality_constants(spec: InputSpec, own: InputSpec) -> dict[str, np.ndarray]:
-    """Arrays without a row axis, by `<name>/<part>`, from the padded sizes and a fold's own."""
+def modality_constants(spec: InputSpec, encoders: Mapping[str, Encoder]) -> dict[str, np.ndarray]:
+    """Arrays without a row axis, by `<name>/<part>`, from the padded sizes and a fold's encoders; none: for their shapes."""
     return {
         f"{name}/{part}": value
         for name, modality, sizes in spec.each()
-        for part, value in modality.constants(sizes, own.sizes[name]).items()
+        for part, value in modality.constants(sizes, encoders.get(name)).items()
     }
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from numpy.typing import NDArray
 
 from mmjax.config_rules import below_one, choice, not_negative, positive
@@ -13,7 +16,7 @@ from mmjax.encoding.tabular_columns import TabularColumns, TabularReader
 from mmjax.encoding.tabular_encoder import TabularEncoder, report_drift
 from mmjax.modalities.base import Modality, Sizes, TableContext, Target, Tower, id_dtype
 from mmjax.models.mlp import MLP
-from mmjax.ops.onehot import onehot_product, onehot_vector
+from mmjax.ops.onehot import group_log_sum, onehot_product, onehot_vector
 from mmjax.ops.piecewise import piecewise
 from mmjax.registry import register_modality
 from mmjax.schema import Schema, SchemaKey
@@ -94,10 +97,16 @@ class Tabular(Modality):
         return {"id": ((sizes["groups"],), np.dtype(id_dtype(sizes["onehot"]))), "number": ((sizes["numbers"],), np.float32)}
 
     @staticmethod
-    def constants(sizes: Sizes, own: Sizes) -> dict[str, np.ndarray]:
-        """`column_weight`: which of the D padded columns are the fold's own."""
-        width = sizes["numbers"] * _width(sizes)
-        return {"column_weight": (np.arange(width + sizes["onehot"]) < width + own["onehot"]).astype(np.float32)}
+    def constants(sizes: Sizes, encoder: Any) -> dict[str, np.ndarray]:
+        """`column_weight`: which of the D padded columns are the fold's own; `group`: number of each one-hot column's group.
+
+        A column that only pads is of group C.
+        """
+        width, widths = sizes["numbers"] * _width(sizes), encoder.group_widths if encoder else (sizes["onehot"],)
+        group_O = np.full(sizes["onehot"], sizes["groups"], np.int32)
+        group_O[: sum(widths)] = np.repeat(np.arange(len(widths)), widths)
+        own_D = np.arange(width + sizes["onehot"]) < width + sum(widths)
+        return {"column_weight": own_D.astype(np.float32), "group": group_O}
 
     @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
@@ -121,7 +130,20 @@ class Tabular(Modality):
             size=sizes["numbers"] * _width(sizes) + size,
             flatten=lambda inputs, _, dtype: onehot_vector(_numbers(inputs, sizes), inputs["id"], size, dtype),
             weight=lambda inputs, present_Bx1: present_Bx1 * inputs["column_weight"][None],
+            column_error=partial(_column_error, sizes),
         )
+
+
+def _column_error(sizes: Sizes, prediction_BxD: Array, target_BxD: Array, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Squared error of each number, cross-entropy of each category; one that training did not know does not count."""
+    values, numbers, groups = sizes["numbers"] * _width(sizes), sizes["numbers"], sizes["groups"]
+    error_B = jnp.sum((prediction_BxD - target_BxD)[:, :values] ** 2, axis=1) / _width(sizes)
+    if not groups:
+        return error_B, jnp.full(len(error_B), float(numbers))
+    logit_BxO, id_BxC = prediction_BxD[:, values:], inputs["id"].astype(jnp.int32)
+    entropy_BxC = group_log_sum(logit_BxO, inputs["group"], groups) - jnp.take_along_axis(logit_BxO, jnp.maximum(id_BxC, 0), 1)
+    known_BxC = (id_BxC >= 0).astype(jnp.float32)
+    return error_B + jnp.sum(jnp.where(id_BxC >= 0, entropy_BxC, 0.0), axis=1), numbers + jnp.sum(known_BxC, axis=1)
 
 
 def _bins(sizes: Sizes) -> int:

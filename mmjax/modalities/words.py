@@ -103,9 +103,9 @@ class Words(SharesColumns):
 
     @staticmethod
     def target(sizes: Sizes, model: Any) -> Target:
-        """All parts."""
+        """All parts but the neighbours' labels: an autoencoder must not know labels."""
         del model
-        widths = _widths(sizes)
+        widths = {part: size for part, size in _widths(sizes).items() if part != "neighbour"}
 
         def flatten(inputs: Any, _: Any, dtype: Any) -> Any:
             return jnp.concatenate([inputs[part] for part in widths], axis=1).astype(dtype)
@@ -155,7 +155,7 @@ class WordsEncoder(Encoder):
     def fit(
         cls, columns: RawTexts, labels: TrainingLabels, numbers: Sequence[int], terms: int, neighbours: int, long: int
     ) -> "WordsEncoder":
-        """Fits on `labels.rows` alone.
+        """Fits on `labels.every_row` alone; neighbours are of `labels.rows`.
 
         Args:
           columns: the texts.
@@ -169,10 +169,10 @@ class WordsEncoder(Encoder):
         statistics = []
         for c in range(len(columns.names)):
             texts = columns.texts(c)
-            statistics.append(columns.statistics(c)[labels.rows])
+            statistics.append(columns.statistics(c)[labels.every_row])
             short = sum(map(len, texts)) <= _SHORT * len(texts)  # of the whole table: all folds have the same sizes
             for analyzer in ("word", "char") if short else ("word",):
-                blocks.append(_fit_block(c, analyzer, columns.counts(c, analyzer)[labels.rows], numbers[c], terms))
+                blocks.append(_fit_block(c, analyzer, columns.counts(c, analyzer)[labels.every_row], numbers[c], terms))
         value_nxS = np.concatenate(statistics, axis=1)
         deviation = value_nxS.std(axis=0)
         scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6)

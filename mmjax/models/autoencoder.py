@@ -25,37 +25,66 @@ class Target:
       flatten: (its inputs by part, its parameters, dtype) -> x_i, B x D_i.
       weight: (its inputs by part, B x 1 presence) -> 1 for a value that counts in the loss, B x D_i or B x 1.
       parameters: initialiser and shape of what `flatten` needs, by name; they do not train unless the config says so.
+      column_error: (prediction of x_i, x_i, its inputs by part) -> sum of a row's errors over the columns of the table that x_i
+        stands for, and how many there are, each B; None: the squared error of each value of x_i. The paper's are squared.
     """
 
     size: int
     flatten: Callable[[Mapping[str, Array], Mapping[str, Array], Any], Float[Array, "B D"]]
     weight: Callable[[Mapping[str, Array], Float[Array, "B 1"]], Float[Array, "B D"]] = lambda _, present_Bx1: present_Bx1
     parameters: Mapping[str, tuple[Callable, tuple[int, ...]]] = field(default_factory=dict)
+    column_error: Callable[[Array, Array, Mapping[str, Array]], tuple[Float[Array, " B"], Float[Array, " B"]]] | None = None
 
     __hash__ = object.__hash__
 
 
-class MultiModalAutoencoder(nn.Module):
-    """Encoders f_i: x_i -> 512 -> 64 = h_i, decoders g_i: code -> 64 -> 512 -> x̂_i, ReLU between, a linear output.
+class Autoencoder(nn.Module):
+    """What the kinds share: they read every modality that has a target, as a vector x_i.
 
     Attributes:
       targets: what is reconstructed, by modality, in canonical order.
-      shared: True: every decoder reads h_mm = [h_1 ; h_2 ; ...] (MMAE, row #8); False: its own h_i (AE feature, row #7).
-      hidden: 512.
-      code: k = 64.
+      modalities: of the batch, in the order of `present`; (): those of `targets`.
       train_table: a target's parameters train through the encoder; the target is a constant either way: one that may move
         collapses.
       dtype: compute dtype; parameters stay float32.
+    """
+
+    targets: dict[str, Target]
+    modalities: tuple[str, ...] = ()
+    train_table: bool = False
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    def make_tables(self) -> None:
+        """The targets' own parameters; `setup` calls it."""
+        self.tables = {
+            n: {key: self.param(f"{n}_{key}", init, shape) for key, (init, shape) in t.parameters.items()}
+            for n, t in self.targets.items()
+        }
+
+    def flattened(self, batch: dict[str, Any]) -> dict[str, Float[Array, "B D"]]:
+        """x_i of every modality."""
+        tables = self.tables if self.train_table else jax.lax.stop_gradient(self.tables)
+        return {n: t.flatten(inputs_of(batch, n), tables[n], self.dtype) for n, t in self.targets.items()}
+
+    def present(self, batch: dict[str, Any], name: str) -> Float[Array, "B 1"]:
+        """1 where the row has the modality."""
+        return presence(batch, self.modalities or tuple(self.targets), name)
+
+
+class MultiModalAutoencoder(Autoencoder):
+    """Encoders f_i: x_i -> 512 -> 64 = h_i, decoders g_i: code -> 64 -> 512 -> x̂_i, ReLU between, a linear output.
+
+    Attributes:
+      shared: True: every decoder reads h_mm = [h_1 ; h_2 ; ...] (MMAE, row #8); False: its own h_i (AE feature, row #7).
+      hidden: 512.
+      code: k = 64.
       code_activation: of h_i, a name of ACTIVATIONS; a ReLU's unit that is 0 for every row learns no more.
       bottleneck_activation: of a decoder's first layer, as wide as one h_i.
     """
 
-    targets: dict[str, Target]
-    shared: bool
-    hidden: int
-    code: int
-    train_table: bool
-    dtype: jnp.dtype
+    shared: bool = True
+    hidden: int = 512
+    code: int = 64
     code_activation: str = "relu"
     bottleneck_activation: str = "relu"
 
@@ -65,25 +94,16 @@ class MultiModalAutoencoder(nn.Module):
         def dense(size: int, name: str) -> nn.Dense:
             return nn.Dense(size, dtype=self.dtype, kernel_init=dense_init, name=name)
 
-        self.tables = {
-            n: {key: self.param(f"{n}_{key}", init, shape) for key, (init, shape) in t.parameters.items()}
-            for n, t in self.targets.items()
-        }
+        self.make_tables()
         self.encoders = {n: (dense(self.hidden, f"encode_{n}_0"), dense(self.code, f"encode_{n}_1")) for n in self.targets}
         self.decoders = {
             n: (
                 dense(self.code, f"decode_{n}_0"),
                 dense(self.hidden, f"decode_{n}_1"),
-                dense(max(1, target.size), f"decode_{n}_2"),
+                dense(target.size, f"decode_{n}_2"),
             )
             for n, target in self.targets.items()
         }
-
-    def flattened(self, batch: dict[str, Any]) -> dict[str, Float[Array, "B D"]]:
-        """x_i of every modality; of one that says nothing, such as a linear path of a large table, a single 0."""
-        tables = self.tables if self.train_table else jax.lax.stop_gradient(self.tables)
-        x = {n: t.flatten(inputs_of(batch, n), tables[n], self.dtype) for n, t in self.targets.items()}
-        return {n: x_BxD if x_BxD.shape[-1] else jnp.zeros((len(x_BxD), 1), self.dtype) for n, x_BxD in x.items()}
 
     def codes(self, batch: dict[str, Any], inputs: dict[str, Array]) -> list[Float[Array, "B k"]]:
         """h_i of every modality; zero where it is absent."""
@@ -91,7 +111,7 @@ class MultiModalAutoencoder(nn.Module):
         for name, x_BxD in inputs.items():
             first, second = self.encoders[name]
             h_Bxk = ACTIVATIONS[self.code_activation](second(nn.relu(first(x_BxD))))
-            codes.append(h_Bxk * presence(batch, tuple(self.targets), name).astype(h_Bxk.dtype))
+            codes.append(h_Bxk * self.present(batch, name).astype(h_Bxk.dtype))
         return codes
 
     def encode(self, batch: dict[str, Any]) -> Float[Array, "B Mk"]:
@@ -116,6 +136,5 @@ class MultiModalAutoencoder(nn.Module):
             bottleneck_Bxk = ACTIVATIONS[self.bottleneck_activation](first(code))
             out["prediction"][name] = last(nn.relu(second(bottleneck_Bxk))).astype(jnp.float32)
             out["target"][name] = jax.lax.stop_gradient(x_BxD).astype(jnp.float32)
-            present_Bx1 = presence(batch, tuple(self.targets), name)
-            out["target_weight"][name] = self.targets[name].weight(inputs_of(batch, name), present_Bx1)
+            out["target_weight"][name] = self.targets[name].weight(inputs_of(batch, name), self.present(batch, name))
         return out

@@ -39,6 +39,18 @@ def onehot_product(number_BxS: Float[Array, "B S"], id_BxC: Int[Array, "B C"], o
     return lambda x, kernel, *_, **__: look_up(kernel, number_BxS, _columns(id_BxC, onehot))
 
 
+def group_log_sum(logit_BxO: Float[Array, "B O"], group_O: Int[Array, " O"], groups: int) -> Float[Array, "B C"]:
+    """Log of the sum of exponentials over each group's columns; a column of group C or beyond is of none.
+
+    An empty group has a number far below any.
+    """
+    inside_O = group_O < groups
+    most_CxB = jnp.maximum(jax.ops.segment_max(jax.lax.stop_gradient(logit_BxO).T, group_O, groups + 1), -1e9)
+    shifted_OxB = jnp.where(inside_O[:, None], logit_BxO.T - most_CxB[group_O], -jnp.inf)
+    sum_CxB = jax.ops.segment_sum(jnp.exp(shifted_OxB), group_O, groups + 1)
+    return (jnp.log(jnp.maximum(sum_CxB, 1e-30)) + most_CxB)[:groups].T
+
+
 def _columns(id_BxC: Int[Array, "B C"], onehot: int) -> Int[Array, "B C"]:
     """One-hot column of each group; past the end, where it is dropped, for a value not seen in training."""
     id_BxC = id_BxC.astype(jnp.int32)

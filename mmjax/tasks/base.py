@@ -46,6 +46,7 @@ class Task(ABC):
       name: of the class: folder of its fold parameters, phase in the log, `config.task`.
       stream: number of its random stream: batches' order and initial values are functions of (seed, fold, stream).
       needs_label: a table without labels cannot train it.
+      trains_on_every_row: rows without a label teach it too.
       predicts_classes: `probabilities` is there.
       primary: the metric people compare first.
       percent: metrics shown in percent.
@@ -59,6 +60,7 @@ class Task(ABC):
     name: ClassVar[str] = ""
     stream: ClassVar[int] = 0
     needs_label: ClassVar[bool] = False
+    trains_on_every_row: ClassVar[bool] = False
     predicts_classes: ClassVar[bool] = False
     primary: ClassVar[str] = ""
     percent: ClassVar[tuple[str, ...]] = ()

@@ -23,7 +23,7 @@ from mmjax.registry import register_task
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
 from mmjax.tasks.labels import find_schema_classes, in_order, number_labels
-from mmjax.tasks.reconstruction import Reconstruction, reconstruction_terms
+from mmjax.tasks.reconstruction import Reconstruction, code_width, reconstruction_terms
 
 
 @register_task("classifier")
@@ -62,7 +62,7 @@ class Classification(Task):
             fusion=model.fusion,
             towers=towers,
             codes=codes,
-            coder=Reconstruction.build(settings, spec, None) if codes in ("encoder", "joint") else None,
+            coder=Reconstruction.build(settings, spec, axis_name) if codes in ("encoder", "joint") else None,
             code_norm=auto.code_norm,
             dtype=dtype,
             head=members if head.members else None,
@@ -79,7 +79,7 @@ class Classification(Task):
         """M k where codes are frozen inputs."""
         auto = self.settings.model.autoencoder
         frozen = auto.kind != "none" and auto.mode == "frozen"
-        return len(self.spec.modalities) * auto.code if frozen else 0
+        return code_width(self.settings, self.spec) if frozen else 0
 
     @property
     def convolves(self) -> bool:

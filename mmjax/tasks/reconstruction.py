@@ -10,35 +10,42 @@ from jaxtyping import Array, Float
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
 from mmjax.modalities.base import Batch, InputSpec
-from mmjax.models.autoencoder import MultiModalAutoencoder
+from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target
+from mmjax.models.denoising import DenoisingAutoencoder
 from mmjax.registry import register_task
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
 
 
 @register_task("autoencoder")
 class Reconstruction(Task):
-    """Mean squared error of each modality over the values that count."""
+    """Mean squared error of each modality over the values that count; of a denoising one, each modality's own error."""
 
     stream = 0
+    trains_on_every_row = True
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         """There must be an autoencoder."""
         if settings.model.autoencoder.kind == "none":
-            raise ConfigError("config.task is autoencoder but config.model.autoencoder.kind is none; use independent or mmae.")
+            raise ConfigError("config.task is autoencoder but config.model.autoencoder.kind is none; use mmae, for one.")
 
     @classmethod
-    def build(cls, settings: Settings, spec: InputSpec, axis_name: str | None) -> MultiModalAutoencoder:
-        """The autoencoder of `config.model.autoencoder`; it has nothing to share over a device axis."""
-        del axis_name
-        model, auto = settings.model, settings.model.autoencoder
+    def build(cls, settings: Settings, spec: InputSpec, axis_name: str | None) -> Autoencoder:
+        """The autoencoder of `config.model.autoencoder`."""
+        auto, found = settings.model.autoencoder, targets(settings, spec)
+        common: dict[str, Any] = {"targets": found, "modalities": spec.modalities, "train_table": auto.train_table}
+        common["dtype"] = jnp.dtype(settings.train.dtype)
+        if auto.kind == "denoising":
+            parts = {n: tuple(m.arrays(sizes)) for n, m, sizes in spec.each() if n in found}
+            own = auto.denoising
+            return DenoisingAutoencoder(
+                **common, rows=parts, hidden=own.hidden, code=own.code, noise=own.noise, axis_name=axis_name
+            )
         return MultiModalAutoencoder(
-            targets={name: modality.target(sizes, model) for name, modality, sizes in spec.each()},
+            **common,
             shared=auto.kind == "mmae",
             hidden=auto.hidden,
             code=auto.code,
-            train_table=auto.train_table,
-            dtype=jnp.dtype(settings.train.dtype),
             code_activation=auto.code_activation,
             bottleneck_activation=auto.bottleneck_activation,
         )
@@ -71,6 +78,9 @@ class Reconstruction(Task):
         out, _ = self.apply(params, batch_stats, batch, None)
         rows = {"h_mm": out["h_mm"]}
         for name, prediction_BxD in out["prediction"].items():
+            if "error" in out:
+                rows[f"error_{name}"], rows[f"count_{name}"] = out["error"][name], out["count"][name]
+                continue
             weight_BxD = jnp.broadcast_to(out["target_weight"][name], prediction_BxD.shape)
             rows[f"error_{name}"] = jnp.sum(weight_BxD * (prediction_BxD - out["target"][name]) ** 2, axis=1)
             rows[f"count_{name}"] = jnp.sum(weight_BxD, axis=1)
@@ -79,30 +89,60 @@ class Reconstruction(Task):
     def monitored(self, sums: dict[str, Array]) -> Array:
         """Minus the weighted error."""
         weights = self.settings.model.autoencoder.weights
-        return -jnp.asarray(sum(weights.get(m, 1.0) * mean_of(sums, m) for m in self.spec.modalities))
+        return -jnp.asarray(sum(weights.get(m, 1.0) * mean_of(sums, m) for m in targets(self.settings, self.spec)))
 
     def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """mse_<modality> over the values that count; dead_units: share of h_mm's that are the same in every row."""
+        """mse_<modality> over the values that count; dead_units: share of h_mm's that are the same in every row.
+
+        Of a denoising autoencoder they are called error_<modality>: a table's categories have a cross-entropy.
+        """
         del label_N
-        sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in self.spec.modalities}
-        errors = {f"mse_{n}": float(error / count) for n, (error, count) in sums.items()}
+        names = targets(self.settings, self.spec)
+        sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in names}
+        errors = {f"{self._error}_{n}": float(error / max(count, 1e-12)) for n, (error, count) in sums.items()}
         return errors | {"dead_units": float(np.mean(np.ptp(out["h_mm"], axis=0) == 0))}
 
     def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """mse_<modality> of each row."""
+        """mse_<modality>, or error_<modality>, of each row."""
         del label_N
-        counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in self.spec.modalities}
-        return {f"mse_{n}": digits(out[f"error_{n}"] / count) for n, count in counts.items()}
+        names = targets(self.settings, self.spec)
+        counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in names}
+        return {f"{self._error}_{n}": digits(out[f"error_{n}"] / count) for n, count in counts.items()}
+
+    @property
+    def _error(self) -> str:
+        return "error" if self.settings.model.autoencoder.kind == "denoising" else "mse"
+
+
+def targets(settings: Settings, spec: InputSpec) -> dict[str, Target]:
+    """What is reconstructed, by modality: of those that say something without knowing labels.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    found = {name: modality.target(sizes, settings.model) for name, modality, sizes in spec.each()}
+    if found := {name: target for name, target in found.items() if target.size}:
+        return found
+    raise ConfigError(
+        f"config.model.autoencoder.kind is {settings.model.autoencoder.kind!r}, but {', '.join(spec.modalities)} hold nothing "
+        "that an autoencoder reads; add a modality, or set it to none."
+    )
+
+
+def code_width(settings: Settings, spec: InputSpec) -> int:
+    """Length of h_mm: M k (paper, equation 5), or the one code of a denoising autoencoder."""
+    auto = settings.model.autoencoder
+    return auto.denoising.code if auto.kind == "denoising" else len(targets(settings, spec)) * auto.code
 
 
 def reconstruction_terms(settings: Settings, out: dict, weight_B: Float[Array, " B"], scale: float) -> dict[str, WeightedTerm]:
     """Weighted squared errors (paper, section 3.1, equations 4 and 7): alpha, beta, gamma are `autoencoder.weights`."""
     weights = settings.model.autoencoder.weights
-    return {m: WeightedTerm(scale * weights.get(m, 1.0), *t) for m, t in squared_errors(out, weight_B).items()}
+    return {m: WeightedTerm(scale * weights.get(m, 1.0), *t) for m, t in reconstruction_errors(out, weight_B).items()}
 
 
-def squared_errors(out: dict, weight_B: Float[Array, " B"]) -> dict[str, Term]:
-    """Squared error of every modality's reconstruction.
+def reconstruction_errors(out: dict, weight_B: Float[Array, " B"]) -> dict[str, Term]:
+    """Squared error of every modality's reconstruction; a denoising autoencoder's own errors.
 
     Args:
       out: what the autoencoder returns: `prediction`, `target` and `target_weight` by modality, each B x D.
@@ -111,6 +151,8 @@ def squared_errors(out: dict, weight_B: Float[Array, " B"]) -> dict[str, Term]:
     Returns:
       By modality, the weighted sum of squared errors and the number of values that count.
     """
+    if "error" in out:
+        return {n: (jnp.sum(e_B * weight_B), jnp.sum(out["count"][n] * weight_B)) for n, e_B in out["error"].items()}
     terms = {}
     for name, prediction_BxD in out["prediction"].items():
         weight_BxD = jnp.broadcast_to(out["target_weight"][name] * weight_B[:, None], prediction_BxD.shape)

@@ -18,7 +18,7 @@ import numpy as np
 from mmjax.data.loader import evaluation_batch_size
 from mmjax.datasets.encoders import FoldEncoders
 from mmjax.io import checkpoint
-from mmjax.modalities.base import InputSpec, modality_class
+from mmjax.modalities.base import modality_class
 from mmjax.modalities.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
@@ -65,6 +65,7 @@ class FoldData:
       train_rows: rows that are trained on.
       valid_rows: inner validation rows, for early stopping.
       test_rows: the held-out fold.
+      every: training and validation rows with those that have no label, for a task that needs none.
       constant: arrays without a row axis.
       codes: h_mm of every row, N x Mk, by the fold's own frozen autoencoder, once that is trained.
     """
@@ -77,6 +78,11 @@ class FoldData:
     test_rows: np.ndarray
     constant: dict[str, np.ndarray]
     codes: np.ndarray | None = None
+    every: tuple[np.ndarray, np.ndarray] | None = None
+
+    def split(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that a task trains on, and those it is validated on."""
+        return self.every if task.trains_on_every_row and self.every is not None else (self.train_rows, self.valid_rows)
 
     def rows(self, task: Task) -> dict[str, np.ndarray]:
         """What a task reads of every row: the arrays, and the codes if it reads them."""
@@ -106,16 +112,16 @@ def evaluation_batch(task: Task, rows: int) -> int:
     return evaluation_batch_size(rows, task.settings.train.eval_batch_size or rule)
 
 
-def fold_constants(task: Task, own: InputSpec, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
+def fold_constants(task: Task, fitted: FoldEncoders, label_N: np.ndarray, train_rows: np.ndarray) -> dict[str, np.ndarray]:
     """The task's and the modalities' constants of a fold.
 
     Args:
       task: built for the padded sizes.
-      own: the fold's own sizes.
+      fitted: the fold's encoders.
       label_N: class index of every row.
       train_rows: rows that are trained on.
     """
-    return task.fold_constants(label_N, train_rows) | modality_constants(task.spec, own)
+    return task.fold_constants(label_N, train_rows) | modality_constants(task.spec, fitted.encoders)
 
 
 def stack_folds(folds: Sequence[FoldData], task: Task, *, on_device: bool) -> FoldArrays:

@@ -19,7 +19,7 @@ from mmjax.datasets.duplicates import find_copies, report_copies
 from mmjax.datasets.encoders import FoldEncoders, saved_reading, training_labels
 from mmjax.datasets.fingerprint import DataFingerprint
 from mmjax.datasets.locations import cache_dir
-from mmjax.datasets.splits import FOLDS, inner_split, load_folds, make_folds, report_folds, save_folds
+from mmjax.datasets.splits import FOLDS, load_folds, make_folds, report_folds, save_folds
 from mmjax.errors import ConfigError, DataError
 from mmjax.io.atomic import write_json
 from mmjax.io.checkpoint import config_fingerprint
@@ -36,6 +36,7 @@ from mmjax.train.execution.concurrent_folds import cores
 from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Plans
 from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
+from mmjax.train.fold_rows import divide
 
 _IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
@@ -156,7 +157,7 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
     )
     workdir.compare(settings, dataset.schema.dumps())
     fold_file = workdir.path / FOLDS
-    label_N, path = np.where(dataset.usable, task.labels(dataset), -1), str(dataset.table.path)
+    label_N, path = np.where(dataset.in_folds, task.labels(dataset), -1), str(dataset.table.path)
     if fold_file.exists():
         fold_N = load_folds(fold_file, dataset.table.ids)
         if before := DataFingerprint.load(workdir.path / FINGERPRINT):  # an older version wrote none
@@ -207,29 +208,26 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     dataset, settings = run.dataset, run.settings
     last = phases(settings)[-1]
     label_N = task_class(last).labels(dataset)
-    training = [np.flatnonzero((run.fold_N >= 0) & (run.fold_N != number)) for number in range(settings.cv.folds)]
-    splits = []
-    for number, rows in enumerate(training):
-        test = np.flatnonzero(run.fold_N == number)
-        if number in numbers and (not len(test) or len(rows) < 2):
+    for number in numbers:
+        test, rows = int(np.sum(run.fold_N == number)), int(np.sum((run.fold_N >= 0) & (run.fold_N != number)))
+        if not test or rows < 2:
             raise DataError(
-                f"{dataset.table.path}: fold {number} has {len(test)} rows to hold out and {len(rows)} to train on; "
-                "use fewer folds."
+                f"{dataset.table.path}: fold {number} has {test} rows to hold out and {rows} to train on; use fewer folds."
             )
-        group_N = dataset.table.group_N if settings.cv.group else None
-        inner = inner_split(rows, label_N, fraction=settings.cv.valid_fraction, seed=settings.cv.seed + number, group=group_N)
-        splits.append((*inner, test))
-    _check_batch(settings.train, min(len(train) for train, _, _ in splits), run.log)
+    splits = divide(dataset, run.fold_N, label_N, settings)
+    if splits[0].unlabelled is not None and len(splits[0].unlabelled):
+        run.log(f"{len(splits[0].unlabelled)} rows without a label teach what needs none: encoders, autoencoder.")
+    _check_batch(settings.train, min(len(rows.train) for rows in splits), run.log)
     # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
-    encoders = _by_fold(lambda rows: FoldEncoders.fit(dataset, rows, run.group_column), training)
+    encoders = _by_fold(lambda rows: FoldEncoders.fit(dataset, rows.labelled, run.group_column, rows.unlabelled), splits)
     for modality in dataset.modalities:
         modality.check_settings(settings)
-    run.most_valid, run.most_test = (max(len(s[i]) for s in splits) for i in (1, 2))
+    run.most_valid, run.most_test = max(len(s.valid) for s in splits), max(len(s.test) for s in splits)
     run.spec = replace(encoders[0].spec.padded([e.spec for e in encoders]), ordered=task_class(last).ordered(dataset))
     for number in numbers:
-        fitted, (train, valid, test) = encoders[number], splits[number]
-        constant = fold_constants(run.task(last), fitted.spec, label_N, train)
-        run.folds.append(FoldData(number, fitted, {}, train, valid, test, constant))
+        fitted, rows = encoders[number], splits[number]
+        constant = fold_constants(run.task(last), fitted, label_N, rows.train)
+        run.folds.append(FoldData(number, fitted, {}, rows.train, rows.valid, rows.test, constant, every=rows.every))
 
 
 def _check_batch(train: TrainSettings, rows: int, log: Log) -> None:

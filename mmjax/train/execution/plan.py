@@ -117,6 +117,7 @@ class Sizes:
       state_bytes: parameters, gradient, running square, best so far.
       scratch_bytes: what a step needs besides.
       batch_bytes: a batch's encoded rows.
+      smallest_batch: rows of a batch of the smallest fold, which `train.batch_share` may cut; 0: `train.batch_size`.
     """
 
     folds: int
@@ -126,6 +127,7 @@ class Sizes:
     state_bytes: int
     scratch_bytes: int = 0
     batch_bytes: int = 0
+    smallest_batch: int = 0
 
     @classmethod
     def of(cls, task: Task, *, folds: int, train_rows: int, rows: int) -> "Sizes":
@@ -159,7 +161,7 @@ def make_plan(task: Task, sizes: Sizes) -> Plan:
     def fit(together: int, share: int = 1) -> bool:
         return {"device": True, "host": False, "auto": sizes.fit(together, share, room)}[train.resident]
 
-    placement, devices, obstacle = _place(train, folds, _devices(train), fit)
+    placement, devices, obstacle = _place(train, sizes, _devices(train), fit)
     on_device = fit(1, devices if placement == "batch" else 1)
     vmap, together, concurrent, reason = _vmap(task, sizes), 1, 1, "one device, folds one after the other"
     if placement == "folds":
@@ -210,18 +212,19 @@ def _concurrent(task: Task, sizes: Sizes, room: float, *, on_device: bool) -> in
     return max(1, min(sizes.folds, int(0.5 * room // max(one, 1))))
 
 
-def _place(train: TrainSettings, folds: int, devices: int, fit: Callable[[int], bool]) -> tuple[str, int, str]:
+def _place(train: TrainSettings, sizes: Sizes, devices: int, fit: Callable[[int], bool]) -> tuple[str, int, str]:
     """Placement (one, folds or batch), devices used, and why `train.placement` is ignored if it is.
 
     Raises:
       ConfigError: see `make_plan`.
     """
-    shares = devices > 1 and train.batch_size % devices == 0
+    folds, batch = sizes.folds, sizes.smallest_batch or train.batch_size
+    shares = devices > 1 and batch % devices == 0
     if train.placement == "batch":
         if devices > 1 and not shares:
             raise ConfigError(
-                f"config.train.placement is batch, but config.train.batch_size={train.batch_size} is not a multiple of "
-                f"{devices} devices; set config.train.devices to a divisor of it."
+                f"config.train.placement is batch, but a batch of {batch} rows (config.train.batch_size={train.batch_size}) is "
+                f"not a multiple of {devices} devices; set config.train.devices to a divisor of it."
             )
         return ("batch", devices, "") if shares else ("one", 1, "there is one device")
     processes = jax.process_count()

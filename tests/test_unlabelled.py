@@ -1,6 +1,7 @@
 """Rows without a label: who learns from them, and that nothing else does."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -169,5 +170,21 @@ def test_noise_swaps_a_fifth_of_each_column_and_values_stay_in_their_column() ->
     assert abs(changed.mean() - 0.2) < 0.03
     assert (np.asarray(swapped) % 3 == np.arange(3)).all(), "each value comes from its own column"
     assert (changed.sum(axis=1) == 1).mean() > 0.05, "columns are swapped one by one"
-    same = module.apply(variables, batch, train=True, rngs={"dropout": key})
-    np.testing.assert_array_equal(same["h_mm"], module.apply(variables, batch)["h_mm"])  # the code is of the clean row
+    trained: Any = module.apply(variables, batch, train=True, rngs={"dropout": key})
+    clean: Any = module.apply(variables, batch)
+    np.testing.assert_array_equal(trained["h_mm"], clean["h_mm"])
+    assert (np.asarray(trained["prediction"]["m"]) != np.asarray(clean["prediction"]["m"])).any()
+
+
+def test_sharding_a_batch_over_devices_changes_no_swap(tmp_path: Path) -> None:
+    """Would break if each device swapped within its own rows, or drew its own noise."""
+    table(tmp_path, 60, 0, True)
+    found = []
+    for devices in (1, 4):
+        more = {"train.devices": devices, "train.placement": "batch" if devices > 1 else "auto", "train.batch_share": 1.0}
+        alone = {"train.batch_size": 8, "task": "autoencoder", "cv.only": (0,)}
+        summary = cross_validate(settings(tmp_path, **more, **alone), tmp_path / str(devices), lambda _: None)
+        found.append(summary["mean"])
+    assert found[0].keys() >= {"error_tabular", "error_words"}
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=1e-4), name

@@ -11,7 +11,7 @@ import pytest
 
 from mmjax import configs
 from mmjax.config import Settings
-from mmjax.errors import DataError
+from mmjax.errors import DataError, MmjaxError
 from mmjax.models.autoencoder import Target
 from mmjax.models.denoising import DenoisingAutoencoder
 from mmjax.ops import prng
@@ -130,6 +130,17 @@ def test_a_further_file_that_is_not_there(tmp_path: Path) -> None:
     table(tmp_path, 20, 0, True)
     with pytest.raises(DataError, match=r"config.data.unlabelled is 'nowhere.csv'"):
         cross_validate(settings(tmp_path, **{"data.unlabelled": "nowhere.csv"}), tmp_path / "run", lambda _: None)
+
+
+def test_a_further_file_without_rows_or_columns_is_refused(tmp_path: Path) -> None:
+    """Would break if an empty file, or one of another table, were taken as nothing to learn from."""
+    table(tmp_path, 20, 0, True)
+    more = table(tmp_path, 10, 100, False)
+    frame = pd.read_csv(more, dtype=str, keep_default_na=False)
+    for name, rows, words in (("a", frame.head(0), "no rows"), ("b", frame.drop(columns="size"), "has no column 'size'")):
+        rows.to_csv(more, index=False)
+        with pytest.raises(MmjaxError, match=rf"rows_100.csv.*{words}"):
+            cross_validate(settings(tmp_path, **{"data.unlabelled": more.name}), tmp_path / name, lambda _: None)
 
 
 def test_problems_of_the_further_file_name_it_and_its_own_row(tmp_path: Path) -> None:

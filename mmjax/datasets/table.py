@@ -92,6 +92,8 @@ def read_table(
         schema.check(header, name, optional=tuple(optional))
         report.goes_on(path, own, name)
         _take_rows(rows, header, collected, readers, 0, blank=(schema.label, *optional))
+        if len(collected.ids) == own:
+            raise DataError(f"{name}: has a header but no rows.")
     return collected.table(path, report, own)
 
 

@@ -216,7 +216,8 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
             )
     splits = divide(dataset, run.fold_N, label_N, settings)
     if splits[0].unlabelled is not None and len(splits[0].unlabelled):
-        run.log(f"{len(splits[0].unlabelled)} rows without a label teach what needs none: encoders, autoencoder.")
+        learners = ["encoders", *(name for name in phases(settings) if task_class(name).trains_on_every_row)]
+        run.log(f"{len(splits[0].unlabelled)} rows without a label teach what needs none: {', '.join(learners)}.")
     _check_batch(settings.train, min(len(rows.train) for rows in splits), run.log)
     # Every fold's encoders are fitted, chosen or not, so that the padded sizes do not depend on config.cv.only.
     encoders = _by_fold(lambda rows: FoldEncoders.fit(dataset, rows.labelled, run.group_column, rows.unlabelled), splits)

@@ -90,7 +90,7 @@ def _petfinder(config: Any) -> None:
     """The paper's sizes, which are the settings' defaults. The paper has no validation rows, so the last training uses all.
 
     Our reading: a fifth of the training rows tells when to stop, since the refit gives them back; a tenth (1,200 rows) is too
-    noisy to tell epochs apart (docs/RESULTS.md).
+    noisy to tell epochs apart (docs/adr/0005-training.md).
     """
     config.train.refit = True
     config.cv.valid_fraction = 0.2

@@ -9,6 +9,7 @@ of them), and encoders and autoencoder learn from every row. What was measured b
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 from mmjax.config import Settings
 from mmjax.configs import get_config
+from mmjax.io.atomic import write_json
 from mmjax.io.environment import environment
 from mmjax.train.cross_validation import cross_validate
 from mmjax.train.execution import runtime
@@ -51,18 +53,15 @@ def settings_of(dataset: str, data: Path, kind: str, labels: int, seed: int) -> 
 
 def measure(arguments: argparse.Namespace, known: dict[str, Draws]) -> None:
     """Runs what `known` lacks; each run is written down at once."""
-    for seed in arguments.seeds:
-        for dataset in arguments.datasets:
-            for labels in arguments.labels:
-                for kind in KINDS:
-                    name = f"{dataset} {labels} {kind} {seed}"
-                    if name not in known:
-                        settings = settings_of(dataset, arguments.data, kind, labels, seed)
-                        summary = cross_validate(settings, arguments.work / name.replace(" ", "_"), lambda _: None)
-                        known[name] = {f: done["metrics"] for f, done in summary["by_fold"].items()}
-                        found = {"environment": environment(), "runs": known}
-                        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                        print(f"{name}: {summary['mean']}", flush=True)
+    for seed, dataset, labels, kind in product(arguments.seeds, arguments.datasets, arguments.labels, KINDS):
+        name = f"{dataset} {labels} {kind} {seed}"
+        if name in known:
+            continue
+        settings = settings_of(dataset, arguments.data, kind, labels, seed)
+        summary = cross_validate(settings, arguments.work / name.replace(" ", "_"), lambda _: None)
+        known[name] = {fold: done["metrics"] for fold, done in summary["by_fold"].items()}
+        write_json(arguments.out, {"environment": environment(), "runs": known})
+        print(f"{name}: {summary['mean']}", flush=True)
 
 
 def draws(known: dict[str, Draws], dataset: str, labels: int, kind: str, metric: str) -> dict[tuple[str, str], float]:

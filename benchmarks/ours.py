@@ -184,12 +184,13 @@ def evaluation(name: str, case: Case, size: Size, *, evaluate: int) -> Contender
     def make() -> tuple[Run, None]:
         from mmjax.inference import predict_in_batches  # noqa: PLC0415 - it needs grain, which a bare GPU machine lacks
         from mmjax.train.fold_data import FoldData, FoldParameters  # noqa: PLC0415
+        from mmjax.train.fold_rows import FoldRows  # noqa: PLC0415
 
         task = make_task(case.task, make_settings(case.row, size), make_spec(case.row, size))
         arrays = random_rows(task.spec, size.rows, code_width=task.code_width)
         constant = {k: np.ones(v.shape, v.dtype) for k, v in blank_constants(task.spec).items()}
         rows = np.arange(size.rows)
-        fold = FoldData(0, None, arrays, rows, rows, rows, constant)  # type: ignore[arg-type] - nothing is encoded
+        fold = FoldData(0, None, arrays, FoldRows(rows, rows, rows), constant)  # type: ignore[arg-type] - nothing is encoded
         parameters = FoldParameters(*random_parameters(task.variables), {})
 
         def run(repeats: int) -> int:

@@ -25,6 +25,7 @@ from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, make_task, phases
 from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
+from mmjax.train.fold_rows import FoldRows
 from mmjax.train.step import FoldArrays, predictor
 
 BLOCK = 65536
@@ -230,7 +231,7 @@ class Ensemble:
     def _fold(self, task: Task, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldData:
         nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
         constant = fold_constants(task, member.encoders, arrays["label"], nothing)
-        return FoldData(member.number, member.encoders, arrays, nothing, nothing, rows, constant)
+        return FoldData(member.number, member.encoders, arrays, FoldRows(nothing, nothing, rows), constant)
 
     def _batch(self, task: Task, rows: int) -> int:
         """Rows of a batch: no larger than `rows` need; powers of two compile seldom."""

@@ -174,9 +174,9 @@ def test_of_one_group_alone_nothing_is_cross_fitted(tmp_path: Path):
     fit_folds(run, [0, 1])
     encode_folds(run)
     for fold in run.folds:
-        assert np.array_equal(fold.train_rows, fold.valid_rows)
+        assert np.array_equal(fold.parts.train, fold.parts.valid)
         for name in ("linear/score", "forest/score"):
-            np.testing.assert_allclose(fold.arrays[name][fold.train_rows], -np.log(3), rtol=1e-5, err_msg=name)
+            np.testing.assert_allclose(fold.arrays[name][fold.parts.train], -np.log(3), rtol=1e-5, err_msg=name)
 
 
 def test_without_a_term_the_regression_says_how_frequent_classes_are():

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +44,11 @@ class FoldEncoders:
 
     @classmethod
     def fit(
-        cls, dataset: Dataset, rows: NDArray[np.integer], group_column: str = "", unlabelled: NDArray[np.integer] | None = None
+        cls,
+        dataset: Dataset,
+        rows: NDArray[np.integer],
+        group_column: str = "",
+        unlabelled: NDArray[np.integer] | Sequence[int] = (),
     ) -> "FoldEncoders":
         """Fits every encoder on `rows`, the training rows of the fold, and on `unlabelled` ones what needs no label.
 
@@ -52,14 +56,12 @@ class FoldEncoders:
           dataset: the table.
           rows: training rows.
           group_column: column whose values never straddle two folds, or ''.
-          unlabelled: further rows; None: none.
+          unlabelled: further rows.
 
         Raises:
           DataError: there is nothing to fit on.
         """
-        labels = training_labels(dataset, rows, group_column)
-        if unlabelled is not None:
-            labels = replace(labels, unlabelled=unlabelled)
+        labels = replace(training_labels(dataset, rows, group_column), unlabelled=np.asarray(unlabelled, np.int64))
         encoders = {m.name: m.fit_labels(dataset.columns[m.name], labels) for m in dataset.modalities}
         return cls(tuple(dataset.classes), {m.name: m.kind for m in dataset.modalities}, encoders, dataset.reading)
 

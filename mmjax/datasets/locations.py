@@ -61,9 +61,8 @@ def further_file(data: Any) -> Path | None:
     """
     if not data.unlabelled:
         return None
-    for path in (Path(data.root or ".") / data.unlabelled, Path(data.unlabelled)):
-        if path.is_file():
-            return path
+    if path := _file(Path(data.root or "."), (data.unlabelled,)):
+        return path
     raise DataError(f"config.data.unlabelled is {data.unlabelled!r}: there is no such file, here or in {data.root or '.'}.")
 
 
@@ -84,13 +83,16 @@ def _schema_file(data: Any, root: Path) -> Path:
 def _table(root: Path, names: Sequence[str]) -> Path:
     if not names:
         raise ConfigError("config.data.table is empty; set it to the table's file.")
-    for name in names:
-        for path in (root / name, Path(name)):
-            if path.is_file():
-                return path
+    if path := _file(root, names):
+        return path
     raise DataError(
         f"{root}: has no {' or '.join(names)}; set config.data.root to the folder that holds it, or config.data.table."
     )
+
+
+def _file(root: Path, names: Sequence[str]) -> Path | None:
+    """The first that is there: a name's file in the folder, or the name as a path."""
+    return next((path for name in names for path in (root / name, Path(name)) if path.is_file()), None)
 
 
 def _synthetic(data: Any, schema: Schema | None, table: Source | None) -> Files:

@@ -142,8 +142,9 @@ def _column_error(sizes: Sizes, prediction_BxD: Array, target_BxD: Array, inputs
         return error_B, jnp.full(len(error_B), float(numbers))
     logit_BxO, id_BxC = prediction_BxD[:, values:], inputs["id"].astype(jnp.int32)
     entropy_BxC = group_log_sum(logit_BxO, inputs["group"], groups) - jnp.take_along_axis(logit_BxO, jnp.maximum(id_BxC, 0), 1)
-    known_BxC = (id_BxC >= 0).astype(jnp.float32)
-    return error_B + jnp.sum(jnp.where(id_BxC >= 0, entropy_BxC, 0.0), axis=1), numbers + jnp.sum(known_BxC, axis=1)
+    known_BxC = id_BxC >= 0
+    error_B += jnp.sum(jnp.where(known_BxC, entropy_BxC, 0.0), axis=1)
+    return error_B, numbers + jnp.sum(known_BxC.astype(jnp.float32), axis=1)
 
 
 def _bins(sizes: Sizes) -> int:

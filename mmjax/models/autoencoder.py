@@ -21,7 +21,7 @@ class Target:
     """What is reconstructed of a modality.
 
     Attributes:
-      size: D_i, the length of its flattened input.
+      size: D_i, the length of its flattened input; 0: an autoencoder leaves the modality out.
       flatten: (its inputs by part, its parameters, dtype) -> x_i, B x D_i.
       weight: (its inputs by part, B x 1 presence) -> 1 for a value that counts in the loss, B x D_i or B x 1.
       parameters: initialiser and shape of what `flatten` needs, by name; they do not train unless the config says so.
@@ -36,6 +36,14 @@ class Target:
     column_error: Callable[[Array, Array, Mapping[str, Array]], tuple[Float[Array, " B"], Float[Array, " B"]]] | None = None
 
     __hash__ = object.__hash__
+
+
+def squared_error(
+    prediction_BxD: Float[Array, "B D"], target_BxD: Float[Array, "B D"], weight_BxD: Float[Array, "B D"]
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """Sum of each row's weighted squared errors, and of its weights, which may be B x 1."""
+    weight_BxD = jnp.broadcast_to(weight_BxD, prediction_BxD.shape)
+    return jnp.sum(weight_BxD * (prediction_BxD - target_BxD) ** 2, axis=1), jnp.sum(weight_BxD, axis=1)
 
 
 class Autoencoder(nn.Module):

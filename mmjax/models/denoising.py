@@ -1,13 +1,16 @@
 """A denoising autoencoder over all modalities: one encoder, one linear code, trained to undo swapped values."""
 
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from mmjax.models.autoencoder import Autoencoder
+from mmjax.models.autoencoder import Autoencoder, squared_error
+from mmjax.models.dropout import all_rows, own_rows
 from mmjax.models.inputs import inputs_of
 from mmjax.models.mlp import dense_init
 
@@ -26,7 +29,7 @@ class DenoisingAutoencoder(Autoencoder):
       axis_name: device axis that a batch is sharded over, or None: rows are swapped over all devices.
     """
 
-    rows: dict[str, tuple[str, ...]] | None = None
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hidden: tuple[int, ...] = (256, 256)
     code: int = 192
     noise: float = 0.2
@@ -79,27 +82,22 @@ class DenoisingAutoencoder(Autoencoder):
         if target.column_error is not None:
             error_B, count_B = target.column_error(prediction_BxD, target_BxD, inputs)
             return error_B * present_Bx1[:, 0], count_B * present_Bx1[:, 0]
-        weight_BxD = jnp.broadcast_to(target.weight(inputs, present_Bx1), prediction_BxD.shape)
-        return jnp.sum(weight_BxD * (prediction_BxD - target_BxD) ** 2, axis=1), jnp.sum(weight_BxD, axis=1)
+        weight_BxD = target.weight(inputs, present_Bx1)
+        return squared_error(prediction_BxD, target_BxD, weight_BxD)
 
     def _swapped(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with some of its values from other rows."""
-        keys = iter(jax.random.split(self.make_rng("dropout"), 2 * sum(map(len, (self.rows or {}).values()))))
-        swapped = {f"{n}/{part}": None for n in self.targets for part in (self.rows or {}).get(n, ())}
-        return batch | {key: self._swap(batch[key], next(keys), next(keys)) for key in swapped}
+        parts = [f"{name}/{part}" for name, parts in self.rows.items() for part in parts]
+        keys = jax.random.split(self.make_rng("dropout"), (len(parts), 2))
+        return batch | {part: self._swap(batch[part], *key_2) for part, key_2 in zip(parts, keys, strict=True)}
 
     def _swap(self, value: Array, which: Array, whose: Array) -> Array:
         """Of B x C each value by itself; of more axes, such as a photo's, each place by itself, all of one other row."""
-        rows, devices = len(value), jax.lax.axis_size(self.axis_name) if self.axis_name else 1
+        rows, alone = len(value), value.ndim <= 2
+        total = all_rows(rows, self.axis_name)
         everyone = jax.lax.all_gather(value, self.axis_name, tiled=True) if self.axis_name else value
-        first = jax.lax.axis_index(self.axis_name) * rows if self.axis_name else 0
-
-        def of_own_rows(drawn: Array) -> Array:  # every device draws for all rows, so sharding a batch changes no number
-            return jax.lax.dynamic_slice_in_dim(drawn, first, rows) if self.axis_name else drawn
-
-        columns = value.shape[1:] if value.ndim <= 2 else (*value.shape[1:-1], 1)
-        swap = of_own_rows(jax.random.bernoulli(which, self.noise, (rows * devices, *columns)))
-        other_shape = (rows * devices, *(value.shape[1:] if value.ndim <= 2 else ()))
-        other: Int[Array, ...] = of_own_rows(jax.random.randint(whose, other_shape, 0, rows * devices))
-        theirs = jnp.take_along_axis(everyone, other, axis=0) if value.ndim <= 2 else everyone[other]
-        return jnp.where(swap, theirs, value)
+        places = value.shape[1:] if alone else (*value.shape[1:-1], 1)
+        swap = own_rows(jax.random.bernoulli(which, self.noise, (total, *places)), rows, self.axis_name)
+        drawn = jax.random.randint(whose, (total, *(value.shape[1:] if alone else ())), 0, total)
+        other = own_rows(drawn, rows, self.axis_name)
+        return jnp.where(swap, jnp.take_along_axis(everyone, other, axis=0) if alone else everyone[other], value)

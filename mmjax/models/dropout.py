@@ -1,9 +1,19 @@
-"""Dropout whose mask does not depend on how many devices share the batch."""
+"""Dropout, and draws that do not depend on how many devices share the batch."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+
+def all_rows(rows: int, axis_name: str | None) -> int:
+    """Rows of the global batch, of which a device has `rows`."""
+    return rows * (jax.lax.axis_size(axis_name) if axis_name else 1)
+
+
+def own_rows(drawn: Array, rows: int, axis_name: str | None) -> Array:
+    """A device's part of what every device has drawn for the global batch, so that sharding a batch changes no number."""
+    return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(axis_name) * rows, rows) if axis_name else drawn
 
 
 class GlobalDropout(nn.Module):
@@ -25,9 +35,6 @@ class GlobalDropout(nn.Module):
         if not train or self.rate == 0.0:
             return x_BxD
         rows = x_BxD.shape[0]
-        devices = jax.lax.axis_size(self.axis_name) if self.axis_name else 1
-        bits = jax.random.bits(self.make_rng("dropout"), (rows * devices, *x_BxD.shape[1:]), jnp.uint32)
-        keep = bits >= jnp.uint32(min(round(self.rate * 2**32), 2**32 - 1))
-        if self.axis_name:
-            keep = jax.lax.dynamic_slice_in_dim(keep, jax.lax.axis_index(self.axis_name) * rows, rows)
+        bits = jax.random.bits(self.make_rng("dropout"), (all_rows(rows, self.axis_name), *x_BxD.shape[1:]), jnp.uint32)
+        keep = own_rows(bits >= jnp.uint32(min(round(self.rate * 2**32), 2**32 - 1)), rows, self.axis_name)
         return jnp.where(keep, x_BxD / (1.0 - self.rate), jnp.zeros_like(x_BxD))

@@ -1,6 +1,7 @@
 """The autoencoder (paper, section 3.1): reconstructs every modality; its codes may feed a classifier (rows #7, #8, Table 2)."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
 from mmjax.modalities.base import Batch, InputSpec
-from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target
+from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target, squared_error
 from mmjax.models.denoising import DenoisingAutoencoder
 from mmjax.registry import register_task
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
@@ -80,16 +81,15 @@ class Reconstruction(Task):
         for name, prediction_BxD in out["prediction"].items():
             if "error" in out:
                 rows[f"error_{name}"], rows[f"count_{name}"] = out["error"][name], out["count"][name]
-                continue
-            weight_BxD = jnp.broadcast_to(out["target_weight"][name], prediction_BxD.shape)
-            rows[f"error_{name}"] = jnp.sum(weight_BxD * (prediction_BxD - out["target"][name]) ** 2, axis=1)
-            rows[f"count_{name}"] = jnp.sum(weight_BxD, axis=1)
+            else:
+                found = squared_error(prediction_BxD, out["target"][name], out["target_weight"][name])
+                rows[f"error_{name}"], rows[f"count_{name}"] = found
         return rows
 
     def monitored(self, sums: dict[str, Array]) -> Array:
         """Minus the weighted error."""
         weights = self.settings.model.autoencoder.weights
-        return -jnp.asarray(sum(weights.get(m, 1.0) * mean_of(sums, m) for m in targets(self.settings, self.spec)))
+        return -jnp.asarray(sum(weights.get(m, 1.0) * mean_of(sums, m) for m in self._names))
 
     def metrics(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, float]:
         """mse_<modality> over the values that count; dead_units: share of h_mm's that are the same in every row.
@@ -97,17 +97,20 @@ class Reconstruction(Task):
         Of a denoising autoencoder they are called error_<modality>: a table's categories have a cross-entropy.
         """
         del label_N
-        names = targets(self.settings, self.spec)
-        sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in names}
+        sums = {n: tuple(out[f"{part}_{n}"].sum(dtype=np.float64) for part in ("error", "count")) for n in self._names}
         errors = {f"{self._error}_{n}": float(error / max(count, 1e-12)) for n, (error, count) in sums.items()}
         return errors | {"dead_units": float(np.mean(np.ptp(out["h_mm"], axis=0) == 0))}
 
     def prediction_columns(self, label_N: np.ndarray, out: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """mse_<modality>, or error_<modality>, of each row."""
         del label_N
-        names = targets(self.settings, self.spec)
-        counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in names}
+        counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in self._names}
         return {f"{self._error}_{n}": digits(out[f"error_{n}"] / count) for n, count in counts.items()}
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Modalities that are reconstructed."""
+        return tuple(targets(self.settings, self.spec))
 
     @property
     def _error(self) -> str:

@@ -109,7 +109,7 @@ def _after_training(run: Run, name: str, fold: FoldData, parameters: FoldParamet
         if run.predict_batch(name):
             fold.codes = _predict(run, name, fold, parameters, np.arange(len(run.fold_N)))["h_mm"]
         return
-    task, rows = run.task(name), fold.test_rows
+    task, rows = run.task(name), fold.parts.test
     out = _predict(run, name, fold, parameters, rows)
     label_N = run.dataset.label[rows]
     columns = {"id": run.dataset.table.ids[rows], "fold": fold.number, **task.prediction_columns(label_N, out)}

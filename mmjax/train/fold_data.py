@@ -22,6 +22,7 @@ from mmjax.modalities.base import modality_class
 from mmjax.modalities.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.ops import prng
 from mmjax.tasks.base import Task
+from mmjax.train.fold_rows import FoldRows
 from mmjax.train.step import FoldArrays
 
 _INIT = np.uint32(2**32 - 1)
@@ -60,12 +61,9 @@ class FoldData:
 
     Attributes:
       number: fold number.
-      encoders: fitted on `train_rows` and `valid_rows` (the training folds) alone.
+      encoders: fitted on the training folds alone.
       arrays: every row of the table, encoded; see mmjax/modalities/base.py; empty until `encode_folds`.
-      train_rows: rows that are trained on.
-      valid_rows: inner validation rows, for early stopping.
-      test_rows: the held-out fold.
-      every: training and validation rows with those that have no label, for a task that needs none.
+      parts: its training, validation and held-out rows.
       constant: arrays without a row axis.
       codes: h_mm of every row, N x Mk, by the fold's own frozen autoencoder, once that is trained.
     """
@@ -73,16 +71,9 @@ class FoldData:
     number: int
     encoders: FoldEncoders
     arrays: dict[str, np.ndarray]
-    train_rows: np.ndarray
-    valid_rows: np.ndarray
-    test_rows: np.ndarray
+    parts: FoldRows
     constant: dict[str, np.ndarray]
     codes: np.ndarray | None = None
-    every: tuple[np.ndarray, np.ndarray] | None = None
-
-    def split(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that a task trains on, and those it is validated on."""
-        return self.every if task.trains_on_every_row and self.every is not None else (self.train_rows, self.valid_rows)
 
     def rows(self, task: Task) -> dict[str, np.ndarray]:
         """What a task reads of every row: the arrays, and the codes if it reads them."""

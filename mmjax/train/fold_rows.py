@@ -1,6 +1,6 @@
 """Which rows a fold trains on, validates on and holds out; and those without a label, which teach what needs none (ADR 9)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int
@@ -8,6 +8,7 @@ from jaxtyping import Int
 from mmjax.config import Settings
 from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.splits import inner_split
+from mmjax.tasks.base import Task
 
 Rows = Int[np.ndarray, " n"]
 _DRAW = 7
@@ -22,20 +23,24 @@ class FoldRows:
       train: labelled rows that are trained on.
       valid: labelled rows of the inner validation.
       test: held-out rows.
-      unlabelled: rows without a label that may be learnt from; None where nothing asks for them.
-      every: training and validation rows, those without a label among them; None where there are none.
+      unlabelled: rows without a label that may be learnt from.
+      every: training and validation rows, those without a label among them; None: they are `train` and `valid`.
     """
 
     train: Rows
     valid: Rows
     test: Rows
-    unlabelled: Rows | None = None
+    unlabelled: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     every: tuple[Rows, Rows] | None = None
 
     @property
     def labelled(self) -> Rows:
         """`train` and `valid`; of a single row or group, both are the same."""
         return np.union1d(self.train, self.valid)
+
+    def split(self, task: Task) -> tuple[Rows, Rows]:
+        """The rows that a task trains on, and those it is validated on."""
+        return self.every if task.trains_on_every_row and self.every is not None else (self.train, self.valid)
 
 
 def divide(
@@ -50,16 +55,15 @@ def divide(
       settings: of the run.
     """
     cv, group_N = settings.cv, dataset.table.group_N if settings.cv.group else None
-    without = np.flatnonzero((fold_N < 0) & dataset.usable) if uses_unlabelled(settings) else None
+    without, alike_N = np.flatnonzero((fold_N < 0) & dataset.usable), np.zeros(len(fold_N), np.int32)
     folds = []
     for number in range(cv.folds):
         rows, seed = np.flatnonzero((fold_N >= 0) & (fold_N != number)), cv.seed + number
         kept, test = _with_labels(rows, cv.labels, cv.seed, number), np.flatnonzero(fold_N == number)
         train, valid = inner_split(kept, label_N, fraction=cv.valid_fraction, seed=seed, group=group_N)
-        other = None if without is None else np.union1d(without, np.setdiff1d(rows, kept))
+        other = np.union1d(without, np.setdiff1d(rows, kept)) if uses_unlabelled(settings) else rows[:0]
         every = None
-        if other is not None and len(other) > 1:
-            alike_N = np.zeros(len(fold_N), np.int32)
+        if len(other) > 1:
             more_train, more_valid = inner_split(other, alike_N, fraction=cv.valid_fraction, seed=seed)
             every = np.union1d(train, more_train), np.union1d(valid, more_valid)
         folds.append(FoldRows(train, valid, test, other, every))

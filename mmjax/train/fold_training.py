@@ -1,7 +1,6 @@
 """Trains a task of the folds that lack it, group by group, as the plan says."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def _lower(
         executor = run.executor(plan)
         if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
             task = run.task(name, executor.axis_name)
-            batch = training_batch(task, min(len(f.split(task)[0]) for f in group))
+            batch = training_batch(task, min(len(f.parts.split(task)[0]) for f in group))
             shapes = ProgramShapes(task, executor, rows=len(run.fold_N), batch=batch, valid_batch=run.valid_batch(name))
             yield from lower(shapes)
 
@@ -93,9 +92,10 @@ def _lower(
 def _plan(run: Run, name: str, left: Sequence[FoldData]) -> Plan:
     def make() -> Plan:
         task = run.task(name)
-        trained = [len(f.split(task)[0]) for f in left]
-        sizes = Sizes.of(task, folds=len(left), train_rows=max(trained), rows=len(run.fold_N))
-        return make_plan(task, replace(sizes, smallest_batch=training_batch(task, min(trained))))
+        trained = [len(f.parts.split(task)[0]) for f in left]
+        batch = training_batch(task, min(trained))
+        sizes = Sizes.of(task, folds=len(left), train_rows=max(trained), rows=len(run.fold_N), smallest_batch=batch)
+        return make_plan(task, sizes)
 
     return run.plans.get(name, [f.number for f in left], make)
 
@@ -168,8 +168,8 @@ def _trainer(
         state=initial,
         rows=executor.put_rows(stack_folds(padded, task, on_device=plan.on_device)),
         host=None if plan.on_device else group[0].rows(task),
-        train_rows=[np.sort(np.concatenate(f.split(task))) if refit else f.split(task)[0] for f in padded],
-        valid_rows=[f.split(task)[1] for f in padded],
+        train_rows=[np.sort(np.concatenate(f.parts.split(task))) if refit else f.parts.split(task)[0] for f in padded],
+        valid_rows=[f.parts.split(task)[1] for f in padded],
         valid_batch=run.valid_batch(name),
         epochs=int(np.max(jax.device_get(initial.max_epochs))),
         refit=refit,
@@ -207,7 +207,7 @@ def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[Fol
     for i, fold in enumerate(group):
         pretrained = {name: run.load(fold.number, name).params for name in copied}
         params, batch_stats = init_variables(task, fold, pretrained)
-        rows = len(fold.split(task)[0])
+        rows = len(fold.parts.split(task)[0])
         epochs = run.load(fold.number, task.name, SEARCH).facts["best_epoch"] if refit else training_epochs(task, rows)
         steps = max(1, rows // training_batch(task, rows))
         key = phase_key(task, fold.number)

@@ -215,7 +215,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
                 f"{dataset.table.path}: fold {number} has {test} rows to hold out and {rows} to train on; use fewer folds."
             )
     splits = divide(dataset, run.fold_N, label_N, settings)
-    if splits[0].unlabelled is not None and len(splits[0].unlabelled):
+    if len(splits[0].unlabelled):
         learners = ["encoders", *(name for name in phases(settings) if task_class(name).trains_on_every_row)]
         run.log(f"{len(splits[0].unlabelled)} rows without a label teach what needs none: {', '.join(learners)}.")
     _check_batch(settings.train, min(len(rows.train) for rows in splits), run.log)
@@ -228,7 +228,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
     for number in numbers:
         fitted, rows = encoders[number], splits[number]
         constant = fold_constants(run.task(last), fitted, label_N, rows.train)
-        run.folds.append(FoldData(number, fitted, {}, rows.train, rows.valid, rows.test, constant, every=rows.every))
+        run.folds.append(FoldData(number, fitted, {}, rows, constant))
 
 
 def _check_batch(train: TrainSettings, rows: int, log: Log) -> None:
@@ -259,7 +259,7 @@ def encode_folds(run: Run) -> None:
         if is_primary():
             fold.encoders.save(run.workdir.path / f"fold_{fold.number}" / "encoders.json")
         # A union: where there is one group alone, its rows train and validate. No row may be cross-fitted on itself.
-        known = training_labels(run.dataset, np.union1d(fold.train_rows, fold.valid_rows), run.group_column)
+        known = training_labels(run.dataset, fold.parts.labelled, run.group_column)
         return fold.encoders.encode(run.dataset, run.allocate, known)
 
     for fold, arrays in zip(run.folds, _by_fold(encode, run.folds), strict=True):

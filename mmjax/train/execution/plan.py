@@ -130,7 +130,7 @@ class Sizes:
     smallest_batch: int = 0
 
     @classmethod
-    def of(cls, task: Task, *, folds: int, train_rows: int, rows: int) -> "Sizes":
+    def of(cls, task: Task, *, folds: int, train_rows: int, rows: int, smallest_batch: int = 0) -> "Sizes":
         """From shapes alone.
 
         Args:
@@ -138,11 +138,13 @@ class Sizes:
           folds: how many of them.
           train_rows: of the largest.
           rows: of the whole table.
+          smallest_batch: see the class.
         """
         batch = task.settings.train.batch_size
         cost, row = step_cost(task, batch), tree_bytes(blank_rows(task.spec, 1, task.code_width))
         state = 4 * tree_bytes(task.variables[0])
-        return cls(folds, max(1, train_rows // batch), cost.flops, rows * row, state, cost.saved_bytes, batch * row)
+        steps = max(1, train_rows // batch)
+        return cls(folds, steps, cost.flops, rows * row, state, cost.saved_bytes, batch * row, smallest_batch)
 
     def fit(self, folds: int, share: int, room: float) -> bool:
         """Whether so many folds train on one device with their rows there, each on the `share`-th part of its batches."""

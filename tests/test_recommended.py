@@ -19,12 +19,13 @@ from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.encoding.base import TableContext, TrainingLabels
+from mmjax.encoding.entity_columns import EntityReader
 from mmjax.encoding.logistic import cross_fit, fit_logistic
 from mmjax.encoding.tabular_encoder import TabularEncoder
 from mmjax.encoding.texts.raw_texts import RawTextReader, RawTexts
 from mmjax.encoding.whole_rows import WholeRows
 from mmjax.io.workdir import Workdir
-from mmjax.modalities.entity import EntityEncoder, EntityReader
+from mmjax.modalities.entity import EntityEncoder
 from mmjax.modalities.forest import Forest
 from mmjax.modalities.profile import ProfileColumns, ProfileEncoder
 from mmjax.models.members import Members, log_mean_probability
@@ -224,6 +225,20 @@ def test_the_recommended_model_learns_and_goes_on_where_it_was(table: Path, tmp_
     assert (model.predict(new) == pd.read_csv(table / "rows.csv")["label"]).mean() > 0.75
 
 
+def test_with_counts_of_training_rows_a_prediction_depends_on_no_other_row(table: Path, tmp_path: Path):
+    """The same row alone and among others; with counts of the whole file it is not."""
+    import mmjax
+
+    new = pd.read_csv(table / "rows.csv").drop(columns=["label"])
+    new["seller"] = new["seller"].iloc[0]
+    for counts, alike in (("training", True), ("table", False)):
+        settings = settings_of(table, cv__only=(0,), data__entity_counts=counts, train__max_epochs=1)
+        cross_validate(settings, tmp_path / counts, lambda line: None)
+        model = mmjax.load(tmp_path / counts)
+        alone, among = model.predict_proba(new.iloc[:1]), model.predict_proba(new)[:1]
+        assert np.allclose(alone, among, atol=1e-6) == alike
+
+
 def whole_rows(numbers: np.ndarray, categories: list[str]) -> WholeRows:
     return WholeRows(None, make_tabular([categories], list(numbers.T)))
 
@@ -263,7 +278,7 @@ def test_a_forest_finds_what_two_columns_say_together():
 def test_a_profile_is_the_mean_of_an_entitys_rows_here_and_in_training():
     """By hand: shares of a category among a seller's rows, with those that the training table had; unknown sellers too."""
     entity, columns = entities(["x", "x", "y", "y", "", "z"]), whole_rows(np.zeros((6, 1)), ["a", "b", "a", "a", "b", "b"])
-    encoder = ProfileEncoder.fit(ProfileColumns(entity, columns), np.arange(5))
+    encoder = ProfileEncoder.fit(ProfileColumns(entity, columns), TrainingLabels.none(np.arange(5), 6))
     parts, present = encoder.transform(ProfileColumns(entity, columns), 6)
     assert present.tolist() == [True] * 4 + [False, True]
     share = parts["mean"][:, 0] / encoder.scale[0] + encoder.mean[0]  # of category a, the most frequent
@@ -272,6 +287,40 @@ def test_a_profile_is_the_mean_of_an_entitys_rows_here_and_in_training():
     new = ProfileColumns(entities(["x", "w"]), whole_rows(np.zeros((2, 1)), ["a", "b"]))
     share = encoder.transform(new, 2)[0]["mean"][:, 0] / encoder.scale[0] + encoder.mean[0]
     np.testing.assert_allclose(share, [2 / 3, 0], atol=1e-6)  # x: a and b in training, a here
+
+
+def test_counts_and_profiles_of_training_rows_alone_by_hand():
+    """A training row is counted among the others, a new row among all of them, and no row among those it is scored with."""
+    table = ["x", "x", "x", "y", "", "x"]
+    entity, columns = entities(table), whole_rows(np.zeros((6, 1)), ["a", "b", "b", "a", "a", "a"])
+    labels = TrainingLabels(np.arange(5), np.array([0, 0, 1, 1, 1, 0]), 2)
+    counts = EntityEncoder.fit(entity, labels, 2.0, whole=False)
+    assert dict(zip(counts.values, counts.counts, strict=True)) == {"x": 3, "y": 1}
+    place = counts.transform_training(entity, labels)[0]["place"][:, 0]
+    others = np.interp([2, 2, 2, 0], counts.edges, np.arange(len(counts.edges)))
+    np.testing.assert_allclose(place[:4], others, atol=1e-6)
+    assert place[4] == -1
+    assert place[5] >= place[0]
+    profiles = ProfileEncoder.fit(ProfileColumns(entity, columns), labels, whole=False)
+    mean = profiles.transform_training(ProfileColumns(entity, columns), labels)[0]["mean"]
+    share = mean[:, 0] / profiles.scale[0] + profiles.mean[0]  # of category a
+    np.testing.assert_allclose(share[[0, 1, 2, 5]], [0, 0.5, 0.5, 1 / 3], atol=1e-6)
+    assert not mean[[3, 4]].any()  # no other row of y, and no value
+    for rows in ([5], [5, 5, 5]):
+        again = entities([table[i] for i in rows]), whole_rows(np.zeros((len(rows), 1)), ["a"] * len(rows))
+        assert counts.transform(again[0], len(rows))[0]["place"][0] == place[5]
+        np.testing.assert_array_equal(profiles.transform(ProfileColumns(*again), len(rows))[0]["mean"][0], mean[5])
+
+
+def test_in_grouped_folds_a_training_row_is_counted_among_other_groups_rows():
+    entity, columns = entities(["x", "x", "x", "y"]), whole_rows(np.zeros((4, 1)), ["a", "b", "b", "a"])
+    labels = TrainingLabels(np.arange(4), np.array([0, 1, 0, 1]), 2, "farm", np.array([0, 0, 1, 1]))
+    counts = EntityEncoder.fit(entity, labels, 2.0, whole=False)
+    place = counts.transform_training(entity, labels)[0]["place"][:, 0]
+    np.testing.assert_allclose(place, np.interp([1, 1, 2, 0], counts.edges, np.arange(len(counts.edges))), atol=1e-6)
+    profiles = ProfileEncoder.fit(ProfileColumns(entity, columns), labels, whole=False)
+    mean = profiles.transform_training(ProfileColumns(entity, columns), labels)[0]["mean"]
+    np.testing.assert_allclose(mean[:3, 0] / profiles.scale[0] + profiles.mean[0], [0, 0, 0.5], atol=1e-6)
 
 
 def test_folds_that_fit_at_the_same_time_find_what_one_alone_finds():

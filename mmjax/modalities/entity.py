@@ -1,22 +1,21 @@
 """A column of many values, such as a seller or a brand: how often a value occurs, and what labels its training rows have."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt64
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from mmjax.config_rules import positive
-from mmjax.data.arrays import Allocate, GrowingArray, in_memory
-from mmjax.data.cells import MissingWords, number_categories, report_spellings
+from mmjax.config_rules import choice, positive
+from mmjax.data.arrays import Allocate, in_memory
 from mmjax.data.data_report import DataReport
-from mmjax.data.hashing import hash_texts
 from mmjax.encoding.base import TrainingLabels
+from mmjax.encoding.entity_columns import EntityColumns, EntityReader
 from mmjax.encoding.quantiles import place_among, quantile_edges
-from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
+from mmjax.modalities.base import Encoder, Modality, Sizes, TableContext, Target, Tower
 from mmjax.models.blocks import Blocks
 from mmjax.ops.piecewise import piecewise
 from mmjax.registry import register_modality
@@ -38,6 +37,7 @@ class Entity(Modality):
         """Joins `config.data`."""
 
         entity_smoothing: float = positive(5.0)  # rows of the overall label frequencies that every value's are mixed with
+        entity_counts: str = choice("table", "training")  # rows that counts and profiles are of: all known, or those trained on
 
     @dataclass(frozen=True)
     class ModelSettings:
@@ -57,13 +57,14 @@ class Entity(Modality):
 
     def fit(self, columns: "EntityColumns", rows: NDArray[np.integer]) -> "EntityEncoder":
         """Without labels: counts alone."""
-        return EntityEncoder.fit(columns, TrainingLabels.none(rows, len(columns.code_N)), 1.0)
+        return self._fitted(columns, TrainingLabels.none(rows, len(columns.code_N)))
 
     def fit_labels(self, columns: "EntityColumns", labels: TrainingLabels) -> "EntityEncoder":
         """Counts, and label frequencies of each value unless folds keep its rows together: then no row can know them."""
-        if labels.group_column == self.column:
-            return self.fit(columns, labels.rows)
-        return EntityEncoder.fit(columns, labels, self.data.entity_smoothing)
+        return self._fitted(columns, replace(labels, classes=0) if labels.group_column == self.column else labels)
+
+    def _fitted(self, columns: "EntityColumns", labels: TrainingLabels) -> "EntityEncoder":
+        return EntityEncoder.fit(columns, labels, self.data.entity_smoothing, self.data.entity_counts == "table")
 
     def report_unseen(self, fitted: Sequence["EntityEncoder"], columns: "EntityColumns", report: DataReport) -> None:
         """Tells how many rows have a value that no fold was trained on."""
@@ -117,70 +118,18 @@ def _vector(inputs: Mapping[str, Any], sizes: Sizes) -> Any:
 
 
 @dataclass(frozen=True)
-class EntityColumns(Columns):
-    """All rows.
-
-    Attributes:
-      name: of the column.
-      code_N: number of each row's value, -1 without one.
-      values: by number.
-      count_N: rows of the whole table with the same value.
-    """
-
-    name: str
-    code_N: Int[np.ndarray, " N"]
-    values: tuple[str, ...]
-    count_N: Int[np.ndarray, " N"]
-
-    @property
-    def present(self) -> Bool[np.ndarray, " N"]:
-        """Rows with a value."""
-        return self.code_N >= 0
-
-    def fingerprints(self) -> Iterator[tuple[str, UInt64[np.ndarray, " N"]]]:
-        """Of the values."""
-        yield self.name, hash_texts((*self.values, ""))[self.code_N]
-
-
-class EntityReader(Reader):
-    """Numbers values in the order in which they appear."""
-
-    def __init__(self, column: str, source: TableContext):
-        self._column, self._source, self._missing = column, source, MissingWords()
-        self._values: dict[str, int] = {}
-        self._codes = GrowingArray(1, np.int32, source.spill)
-
-    def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
-        """Adds a chunk."""
-        del first
-        cells = columns[self._column] if self._source.reading == 1 else self._missing.emptied(columns[self._column])
-        self._codes.extend(np.array(number_categories(cells, self._values, self._source.reading), np.int32)[:, None])
-
-    def finish(self, ids: Sequence[str]) -> EntityColumns:
-        """All rows, counted."""
-        del ids
-        place = {"file": self._source.path, "column": self._column, "report": self._source.report}
-        self._missing.report(**place)
-        if not self._source.predicting:
-            report_spellings("name_spelling", self._values, **place)
-        values, code_N = tuple(self._values), np.asarray(self._codes.finish())[:, 0]
-        if "" in self._values:
-            code_N = np.where(code_N == self._values[""], -1, code_N)
-        counts = np.bincount(code_N[code_N >= 0], minlength=len(values))
-        return EntityColumns(self._column, code_N, values, np.where(code_N >= 0, counts[code_N], 0))
-
-
-@dataclass(frozen=True)
 class EntityEncoder(Encoder):
     """What the training rows say of each value.
 
     Attributes:
       values: those of the training rows, sorted.
-      counts: rows of the training table with each value.
+      counts: rows with each value: of the training table, or of the training rows.
       edges: quantiles of a row's count.
       labels: training rows of each class, by value; () for each where labels are not read.
       prior: frequency of each class; () where labels are not read.
       smoothing: rows of `prior` that are added to each value's.
+      whole: counts are of whole tables, that of training and that to be scored; else of other training rows, so that a row's
+        prediction depends on no other row that is scored.
     """
 
     values: tuple[str, ...]
@@ -189,33 +138,39 @@ class EntityEncoder(Encoder):
     labels: tuple[tuple[int, ...], ...]
     prior: tuple[float, ...]
     smoothing: float
+    whole: bool = True
 
     @classmethod
-    def fit(cls, columns: EntityColumns, labels: TrainingLabels, smoothing: float) -> "EntityEncoder":
+    def fit(cls, columns: EntityColumns, labels: TrainingLabels, smoothing: float, whole: bool = True) -> "EntityEncoder":
         """Counts values and labels of the training rows.
 
-        Counts are the whole table's: how many rows a seller has listed is known without any label.
+        Counts may be the whole table's: how many rows a seller has listed is known without any label.
 
         Args:
           columns: the whole table.
           labels: of the training rows; of 0 classes: none are read.
           smoothing: see the class.
+          whole: see the class.
         """
-        rows = labels.rows[columns.code_N[labels.rows] >= 0]
+        rows = labels.rows if whole else labels.every_row
+        rows = rows[columns.code_N[rows] >= 0]
         codes, first = np.unique(columns.code_N[rows], return_index=True)
         order = np.argsort(np.array([columns.values[c] for c in codes], object), kind="stable")
         codes, first = codes[order], first[order]
         place = np.zeros(len(columns.values), np.int64)
         place[codes] = np.arange(len(codes))
         sums = np.zeros((len(codes), labels.classes), np.int64)
-        known = rows[labels.label_N[rows] >= 0] if labels.classes else rows[:0]
+        told = labels.rows if labels.classes else labels.rows[:0]
+        known = told[columns.present[told] & (labels.label_N[told] >= 0)]
         np.add.at(sums, (place[columns.code_N[known]], labels.label_N[known]), 1)
         prior = np.bincount(labels.label_N[known], minlength=labels.classes) / max(1, len(known))
-        edges = quantile_edges(columns.count_N[rows].astype(np.float64), _BINS)
+        count_C = columns.count_N[rows[first]] if whole else np.bincount(place[columns.code_N[rows]], minlength=len(codes))
+        seen_n = columns.count_N[rows] if whole else count_C[place[columns.code_N[rows]]] - _of_own_unit(columns, labels, rows)
+        edges = quantile_edges(seen_n.astype(np.float64), _BINS)
         values = tuple(columns.values[c] for c in codes)
-        counted = tuple(columns.count_N[rows[first]].tolist())
         labelled = tuple(map(tuple, sums.tolist()))
-        return cls(values, counted, tuple(edges.tolist()), labelled, tuple(prior.tolist()), smoothing)
+        numbers = tuple(edges.tolist()), labelled, tuple(prior.tolist()), smoothing, whole
+        return cls(values, tuple(count_C.tolist()), *numbers)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -232,7 +187,7 @@ class EntityEncoder(Encoder):
         at_N = self._places(columns)
         # A row that is scored later may be one of few in its file: the training table's count stands where it is larger.
         known_N = np.where(at_N >= 0, np.asarray((*self.counts, 0))[at_N], 0)
-        count_N = np.maximum(columns.count_N, known_N)
+        count_N = np.maximum(columns.count_N, known_N) if self.whole else known_N
         place_Nx1, label_NxL = allocate((rows, 1), np.float32), allocate((rows, _width(self.sizes)), np.float32)
         place_Nx1[:, 0] = place_among(self.edges, np.where(columns.present, count_N, np.nan))
         score_NxK = allocate((rows, len(self.prior)), np.float32)
@@ -245,6 +200,10 @@ class EntityEncoder(Encoder):
     ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
         """A training row's value by the others that share it, of other groups where folds keep groups together."""
         parts, present_N = self.transform(columns, len(columns.code_N), allocate)
+        if not self.whole:
+            rows = labels.every_row[columns.present[labels.every_row]]
+            others_n = np.asarray(self.counts)[self._places(columns)[rows]] - _of_own_unit(columns, labels, rows)
+            parts["place"][rows, 0] = place_among(self.edges, others_n)
         if not self.prior:
             return parts, present_N
         rows = labels.rows[columns.present[labels.rows]]  # the others' are those of a row without a value
@@ -274,7 +233,8 @@ class EntityEncoder(Encoder):
 
     def notes(self) -> list[str]:
         """What is read."""
-        what = "how often a value occurs" + (", and its label frequencies in the training rows" if self.prior else "")
+        where = "" if self.whole else " in the training rows"
+        what = f"how often a value occurs{where}" + (", and its label frequencies in the training rows" if self.prior else "")
         return [f"entity: {len(self.values)} values; {what}."]
 
     @classmethod
@@ -282,4 +242,11 @@ class EntityEncoder(Encoder):
         """Inverse of `to_dict`."""
         labels = tuple(tuple(map(int, row)) for row in d["labels"])
         numbers = tuple(map(float, d["edges"])), labels, tuple(map(float, d["prior"])), float(d["smoothing"])
-        return cls(tuple(map(str, d["values"])), tuple(map(int, d["counts"])), *numbers)
+        return cls(tuple(map(str, d["values"])), tuple(map(int, d["counts"])), *numbers, d.get("whole", True))
+
+
+def _of_own_unit(columns: EntityColumns, labels: TrainingLabels, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How many of `rows` share each one's value and its unit (see `TrainingLabels.unit_N`): itself, at least."""
+    pairs = np.stack([columns.code_N[rows], labels.unit_N[rows]])
+    _, pair_n, count_m = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    return count_m[pair_n]

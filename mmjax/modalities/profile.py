@@ -12,10 +12,12 @@ from scipy import sparse
 from mmjax.config_rules import positive
 from mmjax.data.arrays import CHUNK, Allocate, in_memory
 from mmjax.data.data_report import DataReport
+from mmjax.encoding.base import TrainingLabels
+from mmjax.encoding.entity_columns import EntityColumns, EntityReader
 from mmjax.encoding.row_description import RowDescription
 from mmjax.encoding.whole_rows import WholeRowReader, WholeRows
 from mmjax.modalities.base import Columns, Encoder, Modality, Reader, Sizes, TableContext, Target, Tower
-from mmjax.modalities.entity import Entity, EntityColumns, EntityReader
+from mmjax.modalities.entity import Entity
 from mmjax.modalities.shared_columns import SharesColumns
 from mmjax.models.blocks import Blocks
 from mmjax.registry import register_modality
@@ -65,7 +67,11 @@ class Profile(SharesColumns):
 
     def fit(self, columns: "ProfileColumns", rows: NDArray[np.integer]) -> "ProfileEncoder":
         """Learns which numbers describe a row, their means and deviations, and each value's sums."""
-        return ProfileEncoder.fit(columns, rows)
+        return self.fit_labels(columns, TrainingLabels.none(rows, len(columns.present)))
+
+    def fit_labels(self, columns: "ProfileColumns", labels: TrainingLabels) -> "ProfileEncoder":
+        """The same; no label is read, but which rows are apart."""
+        return ProfileEncoder.fit(columns, labels, self.data.entity_counts == "table")
 
     @classmethod
     def load_encoder(cls, values: dict[str, Any]) -> "ProfileEncoder":
@@ -122,7 +128,7 @@ class ProfileColumns(Columns):
         for known, totals in list(self._totals):
             if known is description:
                 return totals
-        totals = _totals(description, self)
+        totals = _totals(description, self.rows, self.entity.code_N, len(self.entity.values))
         self._totals.append((description, totals))
         return totals
 
@@ -154,9 +160,11 @@ class ProfileEncoder(Encoder):
 
     Attributes:
       values: those of the training rows, sorted.
-      total, count: sum of the descriptions of a value's rows in the training table, and how many they are.
+      total, count: sum of the descriptions of a value's rows in the training table, or of its training rows, and their number.
       mean, scale: of the training rows' profiles.
       description: of a row.
+      whole: means are of whole tables, that of training and that to be scored; else of other training rows, so that a row's
+        prediction depends on no other row that is scored.
     """
 
     values: tuple[str, ...]
@@ -165,12 +173,19 @@ class ProfileEncoder(Encoder):
     mean: Float[np.ndarray, " P"]
     scale: Float[np.ndarray, " P"]
     description: RowDescription
+    whole: bool = True
 
     @classmethod
-    def fit(cls, columns: ProfileColumns, rows: NDArray[np.integer]) -> "ProfileEncoder":
-        """Learns from `rows`; the means are over the whole table, as counts are: no label is needed to know them."""
-        description = RowDescription.fit(columns.rows, np.asarray(rows))
-        total_VxP, count_V = columns.totals(description)
+    def fit(cls, columns: ProfileColumns, labels: TrainingLabels, whole: bool = True) -> "ProfileEncoder":
+        """Learns from every training row; the means may be over the whole table, as counts: no label is needed to know them."""
+        rows = labels.every_row
+        description = RowDescription.fit(columns.rows, rows)
+        if whole:
+            total_VxP, count_V = columns.totals(description)
+        else:
+            total_VxP, count_V = _totals(
+                description, columns.rows, _only(columns.entity.code_N, rows), len(columns.entity.values)
+            )
         known_V = np.bincount(columns.entity.code_N[rows][columns.present[rows]], minlength=len(count_V))
         values = columns.entity.values
         seen = sorted(np.flatnonzero(known_V), key=lambda v: values[v])
@@ -180,7 +195,7 @@ class ProfileEncoder(Encoder):
         deviation_P = np.sqrt((weight_Vx1 * (profile_VxP - mean_P) ** 2).sum(axis=0))
         scale_P = np.divide(1, deviation_P, out=np.zeros_like(deviation_P), where=deviation_P > 1e-4)
         names = tuple(values[v] for v in seen)
-        return cls(names, total_VxP[seen].astype(np.float32), count_V[seen], mean_P, scale_P, description)
+        return cls(names, total_VxP[seen].astype(np.float32), count_V[seen], mean_P, scale_P, description, whole)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -195,7 +210,10 @@ class ProfileEncoder(Encoder):
         if columns is None:
             mean_NxP[:] = 0
             return {"mean": mean_NxP}, np.zeros(rows, bool)
-        total_VxP, count_V = map(np.copy, columns.totals(self.description))
+        values = len(columns.entity.values)
+        total_VxP, count_V = np.zeros((values, len(self.mean))), np.zeros(values, np.int64)
+        if self.whole:
+            total_VxP, count_V = map(np.copy, columns.totals(self.description))
         at = {value: i for i, value in enumerate(self.values)}
         # The training table counts twice there, which changes no mean.
         known = [(v, at[value]) for v, value in enumerate(columns.entity.values) if value in at]
@@ -203,36 +221,66 @@ class ProfileEncoder(Encoder):
             here, there = np.array(known).T
             total_VxP[here] += self.total[there]
             count_V[here] += self.count[there]
-        profile_VxP = (total_VxP / np.maximum(count_V[:, None], 1) - self.mean) * self.scale
-        profile_VxP = np.vstack([np.clip(profile_VxP, -_CLIP, _CLIP), np.zeros_like(self.mean)]).astype(np.float32)
+        profile_VxP = np.vstack([self._standardised(total_VxP, count_V), np.zeros_like(self.mean)]).astype(np.float32)
         mean_NxP[:] = profile_VxP[columns.entity.code_N]  # code -1 reads the last entry
         return {"mean": mean_NxP}, columns.present
 
+    def transform_training(
+        self, columns: ProfileColumns, labels: TrainingLabels, allocate: Allocate = in_memory
+    ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, " N"]]:
+        """A training row's by the others that share its value, of other groups where folds keep groups together."""
+        parts, present_N = self.transform(columns, len(columns.present), allocate)
+        if self.whole:
+            return parts, present_N
+        rows = labels.every_row[present_N[labels.every_row]]
+        at = {value: i for i, value in enumerate(self.values)}
+        at_V = np.array([at.get(value, -1) for value in columns.entity.values], np.int64)
+        pairs = np.stack([columns.entity.code_N[rows], labels.unit_N[rows]])
+        first_2xm, pair_n, own_m = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+        pair_N = np.full(len(present_N), -1)
+        pair_N[rows] = pair_n
+        own_mxP, _ = _totals(self.description, columns.rows, pair_N, len(own_m))
+        place_m = at_V[first_2xm[0]]
+        profile_mxP = self._standardised(self.total[place_m] - own_mxP, self.count[place_m] - own_m)
+        parts["mean"][rows] = profile_mxP[pair_n]
+        return parts, present_N
+
+    def _standardised(self, total_nxP: Float[np.ndarray, "n P"], count_n: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n P"]:
+        """Means of sums, standardised and clipped; 0 where nothing was counted, as for a row without a value."""
+        profile_nxP = (total_nxP / np.maximum(count_n[:, None], 1) - self.mean) * self.scale
+        return np.where(count_n[:, None] > 0, np.clip(profile_nxP, -_CLIP, _CLIP), 0)
+
     def notes(self) -> list[str]:
         """What is read."""
-        return [f"profile: {len(self.mean)} means over the rows of each of {len(self.values)} values."]
+        rows = "rows" if self.whole else "training rows"
+        return [f"profile: {len(self.mean)} means over the {rows} of each of {len(self.values)} values."]
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "ProfileEncoder":
         """Inverse of `to_dict`."""
         arrays = d["total"], d["count"], d["mean"], d["scale"]
-        return cls(tuple(map(str, d["values"])), *arrays, RowDescription.from_dict(d["description"]))
+        return cls(tuple(map(str, d["values"])), *arrays, RowDescription.from_dict(d["description"]), d.get("whole", True))
 
 
-def _totals(description: RowDescription, columns: ProfileColumns) -> tuple[Float[np.ndarray, "V P"], Int[np.ndarray, " V"]]:
-    """Sum of the descriptions of each value's rows, and how many they are."""
-    code_N, values = columns.entity.code_N, len(columns.entity.values)
-    texts = columns.rows.texts
-    if texts is not None:
-        for c in range(len(texts.names)):
-            texts.statistics(c)  # of all rows at once, which their parts then know
-    total_VxP = np.zeros((values, description.size(0 if texts is None else len(texts.names))))
+def _totals(
+    description: RowDescription, rows: WholeRows, code_N: Int[np.ndarray, " N"], codes: int
+) -> tuple[Float[np.ndarray, "V P"], Int[np.ndarray, " V"]]:
+    """Sum of the descriptions of the rows of each code below `codes`, and how many they are; a row of code -1 is of none."""
+    if rows.texts is not None:
+        for c in range(len(rows.texts.names)):
+            rows.texts.statistics(c)  # of all rows at once, which their parts then know
+    total_VxP = np.zeros((codes, description.size(0 if rows.texts is None else len(rows.texts.names))))
     for start in range(0, len(code_N), CHUNK):
         part = slice(start, min(start + CHUNK, len(code_N)))
         row_n = np.flatnonzero(code_N[part] >= 0)
-        one = np.ones(len(row_n), np.float32)
-        shape = values, part.stop - part.start
-        total_VxP += sparse.csr_matrix((one, (code_N[part][row_n], row_n)), shape=shape) @ description.describe(
-            columns.rows.part(part)
-        )
-    return total_VxP, np.bincount(code_N[code_N >= 0], minlength=values)
+        one, shape = np.ones(len(row_n), np.float32), (codes, part.stop - part.start)
+        of_code = sparse.csr_matrix((one, (code_N[part][row_n], row_n)), shape=shape)
+        total_VxP += of_code @ description.describe(rows.part(part))
+    return total_VxP, np.bincount(code_N[code_N >= 0], minlength=codes)
+
+
+def _only(code_N: Int[np.ndarray, " N"], rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " N"]:
+    """Codes of `rows`; -1 for all others."""
+    out_N = np.full_like(code_N, -1)
+    out_N[rows] = code_N[rows]
+    return out_N

@@ -2,23 +2,22 @@
 
 import re
 import sys
-from collections.abc import Callable
 
-from mmjax.io.progress import silent
+from mmjax.io.progress import RunLog, silent
 
 _PERCENT = re.compile(r"(.*): (\d+) %, (.*)")
 
 
-def make_log(verbose: bool) -> Callable[[str], None]:
-    """A function that shows a line."""
+def make_log(verbose: bool | int) -> RunLog:
+    """What shows a line: False or 0 nothing, True or 1 what matters, 2 plans and epochs too."""
     if not verbose:
-        return silent
+        return RunLog(silent, verbose=False)
     ipython = sys.modules.get("IPython")
     if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
-        return _Bar()
+        return RunLog(_Bar(), verbose=verbose > 1, moves=True)
     from mmjax.train.execution import runtime  # noqa: PLC0415 - imports jax
 
-    return runtime.log
+    return RunLog(runtime.log, verbose=verbose > 1)
 
 
 class _Bar:

@@ -48,7 +48,7 @@ def cross_validate(
     schema: AnySchema = None,
     images: str | Path = "",
     overrides: Mapping[str, Any] | None = None,
-    verbose: bool = True,
+    verbose: bool | int = True,
 ) -> dict[str, Any]:
     """Trains and scores a config fold by fold; the same call goes on with an existing workdir.
 
@@ -60,7 +60,7 @@ def cross_validate(
       schema: of the table: a Schema, its dict or TOML file; None: as `propose_schema` says.
       images: folder of the table's photos; '': the table's own folder, a DataFrame's: the current folder.
       overrides: changed settings, see `get_config`.
-      verbose: prints what `mmjax train` prints.
+      verbose: prints what `mmjax train` prints; 2: plans and epochs too.
 
     Returns:
       summary.json: `mean`, `std` and `by_fold` of each metric on the held-out rows, and more.
@@ -68,7 +68,7 @@ def cross_validate(
     Raises:
       MmjaxError: bad data, config, schema or workdir.
     """
-    from mmjax.train import cross_validation  # noqa: PLC0415 - imports jax
+    from mmjax.train import cross_validation, run_tables  # noqa: PLC0415 - imports jax
 
     log = make_log(verbose)
     if table is not None and isinstance(config, str):
@@ -81,7 +81,9 @@ def cross_validate(
         if "model.modalities" not in (overrides or {}):
             settings = leave_out_lacking(settings, roles, log)
     set_up(settings)
-    return cross_validation.cross_validate(settings, workdir, log)
+    summary = cross_validation.cross_validate(settings, workdir, log)
+    log(run_tables.summary_table(summary))
+    return summary
 
 
 def set_up(settings: Settings) -> None:

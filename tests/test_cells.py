@@ -1,6 +1,5 @@
 """What a cell means, by its column's role: no value, a spelling of another value, an order, a far number."""
 
-import io
 import json
 import tomllib
 from pathlib import Path
@@ -8,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from mmjax import configs
-from mmjax.cli.closing_table import print_data_report
 from mmjax.config import data_settings
 from mmjax.data.cells import category_name, folded
 from mmjax.data.data_report import DataReport
@@ -20,6 +17,7 @@ from mmjax.errors import DataError, SchemaError
 from mmjax.label_values import check_labels
 from mmjax.schema import Schema
 from mmjax.tasks.classification import Classification
+from mmjax.train.run_tables import data_table
 from tests.encoder_tables import make_tabular
 from tests.reading import Read, read_file, schema_of
 
@@ -258,19 +256,16 @@ def test_keys_about_no_column(tmp_path: Path):
 # -- the report for people
 
 
-def test_the_closing_table_is_short_and_says_where(capsys: pytest.CaptureFixture[str]):
-    """At most 15 lines, a line a kind, whatever a cell holds."""
+def test_the_data_table_is_short_and_says_where():
+    """At most eight lines, a line a kind, whatever a cell holds."""
     report = DataReport()
     for kind in range(25):
         for row in range(kind + 1):
             report.add(f"kind_{kind}", file="/far/rows.csv", row=row, column="c[red]\n", value="v" * 200, action="kept")
-    out = io.StringIO()
-    print_data_report(report.to_dict(), Console(file=out, width=160))
-    lines = out.getvalue().splitlines()
-    assert len(lines) <= 15
-    assert "kind 24" in lines[4]
-    assert "25" in lines[4]
-    assert "rows.csv, row 1, column c[red]" in lines[4]
-    assert "16 more kinds" in lines[-2]
-    print_data_report(DataReport().to_dict(), Console(file=out, width=160))
-    assert out.getvalue().splitlines() == lines
+    lines = data_table(report.to_dict()).splitlines()
+    assert len(lines) <= 9
+    assert "kind 24" in lines[3]
+    assert "25" in lines[3]
+    assert "rows.csv, row 1, column c[red]" in lines[3]
+    assert "20 more kinds" in lines[-1]
+    assert not data_table(DataReport().to_dict())

@@ -15,7 +15,7 @@ from mmjax.errors import WorkdirError
 from mmjax.io import metrics_log as module
 from mmjax.io import progress as progress_module
 from mmjax.io.metrics_log import MetricsLog
-from mmjax.io.progress import Bars, Progress, silent
+from mmjax.io.progress import Bars, PhaseProgress, Progress, RunLog, silent
 
 
 def fill(log, epochs=3, folds=(0, 1)):
@@ -172,3 +172,72 @@ def test_a_silent_run_draws_no_bar_on_a_terminal():
     progress.advance(10)
     progress.finish()
     assert screen.getvalue() == ""
+
+
+def plain(lines, monkeypatch, *, parts=1, **options):
+    """A phase whose clock a test moves."""
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    log = RunLog(lines.append, verbose=False)
+    return now, PhaseProgress("attention", parts, "validation loss", log, bars=Bars(Console(file=io.StringIO())), **options)
+
+
+def test_a_phase_is_a_few_lines_with_a_time_left_that_holds(monkeypatch):
+    """Five groups of 100 dispatches of a second, the first of which also waits 30 s: each estimate is within 1.5."""
+    lines, said_at = [], []
+    now, phase = plain(lines, monkeypatch, parts=5, at_most=False)
+    for part in range(5):
+        phase.start(part, 100)
+        for step in range(100):
+            now[0] += 31.0 if part == step == 0 else 1.0
+            before = len(lines)
+            phase.advance(part)
+            said_at += [now[0]] * (len(lines) - before)
+        phase.best(part, 1.0 + part)
+        phase.end(part)
+    phase.finish()
+    assert [line.split(",")[0] for line in lines[:-1]] == [f"attention: {percent} %" for percent in (10, 25, 50, 75)]
+    for line, at in zip(lines[:-1], said_at, strict=True):
+        number, unit = line.split(" left")[0].split("about ")[1].split()
+        left = float(number) * {"s": 1, "min": 60}[unit]
+        assert 1 / 1.5 < left / (now[0] - at) < 1.5
+    assert lines[-1] == "attention: done in 9 min; best validation loss 3.0000 (mean of 5)"
+
+
+def test_folds_yet_to_come_are_as_long_as_those_that_ended(monkeypatch):
+    """Early stopping ended the first of two after 30 of 100 dispatches: what is left is about 30, not 100."""
+    lines = []
+    now, phase = plain(lines, monkeypatch, parts=2)
+    phase.start(0, 100)
+    for _ in range(30):
+        now[0] += 10.0
+        phase.advance(0)
+    phase.end(0)
+    assert lines[-1].startswith("attention: 50 %, at most 5 min left")
+
+
+def test_what_a_session_before_has_done_is_no_speed(monkeypatch):
+    lines = []
+    now, phase = plain(lines, monkeypatch, at_most=False)
+    phase.start(0, 100, 60)
+    for _ in range(20):
+        now[0] += 10.0
+        phase.advance(0)
+    assert lines[-1] == "attention: 75 %, about 4 min left"
+
+
+def test_a_phase_that_was_stopped_does_not_say_that_it_is_done(monkeypatch):
+    lines = []
+    _, phase = plain(lines, monkeypatch, parts=2)
+    phase.start(0, 10)
+    phase.end(0)
+    phase.finish()
+    assert lines == []
+
+
+def test_details_are_for_who_asks():
+    lines = []
+    RunLog(lines.append, verbose=False).detail("a plan")
+    RunLog.of(lines.append).detail("an epoch")  # a plain function is shown everything
+    RunLog.of(RunLog(lines.append, verbose=False)).detail("a plan")
+    assert lines == ["an epoch"]

@@ -5,7 +5,7 @@ import pytest
 
 from mmjax.errors import DataError, NonFiniteError
 from mmjax.tasks import metrics
-from mmjax.tasks.classification import classification_metrics
+from mmjax.tasks.metrics import classification_metrics
 
 
 def one_hot(prediction_N, classes, sure=0.9):

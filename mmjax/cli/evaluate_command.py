@@ -102,7 +102,7 @@ def _score(ensemble: "Ensemble", args: Any, report: "DataReport") -> dict[str, A
 
     from mmjax.new_table import open_new_table  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
-    from mmjax.tasks.classification import classification_metrics  # noqa: PLC0415
+    from mmjax.tasks.metrics import classification_metrics  # noqa: PLC0415
 
     dataset = open_new_table(ensemble, Path(args.data), report, paths=given_paths(args), labelled=True)
     label_N = dataset.label

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from mmjax import configs
 from mmjax.cli.arguments import Parser
-from mmjax.cli.closing_table import make_console
 from mmjax.config import Settings
 from mmjax.errors import ConfigError, WorkdirError
 from mmjax.reproduce.paper import TABLES, PaperRow
 from mmjax.reproduce.row_report import RowReport
 from mmjax.reproduce.table_report import Report
+from mmjax.train.run_tables import make_console
 
 BASELINES = "baselines"
 

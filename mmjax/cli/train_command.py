@@ -16,6 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("train", "Trains and cross-validates a config; the same command goes on with an existing workdir.")
     parser.add_config()
     parser.add_argument("--workdir", default="", help="folder of the run; runs/<config name> if left out")
+    parser.add_argument("--verbose", action="store_true", help="plans, and a line an epoch, too")
     several = "several processes train one run"
     parser.add_argument("--distributed", action="store_true", help=f"{several}, found from SLURM, Kubernetes, TPU, ...")
     parser.add_argument("--coordinator", default="", help=f"{several}: HOST:PORT of process 0")
@@ -23,16 +24,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--process", type=int, default=-1, help=f"{several}: which one this is, from 0")
     args, settings = parser.parse_config(arguments)
     # Imported late: --help and a wrong flag answer at once, and the cache must be set before jax compiles.
-    from mmjax.cli.closing_table import print_data_report, print_summary  # noqa: PLC0415
     from mmjax.io import processes  # noqa: PLC0415
-    from mmjax.io.workdir import read_json  # noqa: PLC0415
     from mmjax.own_table import cross_validate  # noqa: PLC0415
 
     if args.distributed or args.coordinator:
         processes.start(args.coordinator, args.processes, args.process)
     workdir = Path(args.workdir or Path("runs") / find(args.config)[0].stem)
-    summary = cross_validate(settings, workdir=workdir)
-    if processes.is_primary():
-        print_data_report(read_json(workdir / "data_report.json", dict))
-        print_summary(summary)
+    cross_validate(settings, workdir=workdir, verbose=2 if args.verbose else 1)
     return 0

@@ -1,10 +1,11 @@
-"""Progress on a terminal or in plain lines."""
+"""What a run says while it runs: lines for a person, details on request, bars on a terminal."""
 
 import atexit
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,8 @@ from rich.progress import (
 from rich.progress import Progress as Display
 
 _PLAIN_SECONDS = 5.0
+_SAID_AT, _LEAST_SECONDS = (10, 25, 50, 75), 10.0
+"""Per cent of a phase at which a line is printed where there is no bar, and the least time between two of them."""
 
 
 class Bars:
@@ -47,6 +50,10 @@ class Bars:
         """Moves a bar."""
         self._display.advance(task, by)
 
+    def move(self, task: TaskID, done: int, total: int, title: str) -> None:
+        """Moves a bar whose length is not yet sure."""
+        self._display.update(task, completed=done, total=total, description=title)
+
     def remove(self, task: TaskID) -> None:
         """Takes a bar away, and with the last the display."""
         with self._lock:
@@ -62,6 +69,151 @@ _TERMINAL = Bars(Console(file=sys.stdout))
 def silent(line: str) -> None:
     """A log that shows nothing; `Progress` draws no bar beside it."""
     del line
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """Where a run's lines go; calling it shows one.
+
+    Attributes:
+      show: prints a line.
+      verbose: details are shown too: plans, epochs, what each column's encoder found.
+      moves: lines of progress are shown as often as they change: whoever shows them draws a bar.
+    """
+
+    show: Callable[[str], None] = print
+    verbose: bool = True
+    moves: bool = False
+
+    @classmethod
+    def of(cls, log: Callable[[str], None]) -> "RunLog":
+        """A plain function is shown everything."""
+        return log if isinstance(log, cls) else cls(log)
+
+    def __call__(self, line: str) -> None:
+        """Shows a line."""
+        self.show(line)
+
+    def detail(self, line: str) -> None:
+        """Shows a line to whoever wants details."""
+        if self.verbose:
+            self.show(line)
+
+
+@dataclass
+class _Part:
+    total: int
+    done: int = 0
+    ended: bool = False
+    best: float | None = None
+
+
+@dataclass
+class PhaseProgress:
+    """All folds of a phase as one bar: how far, the best value so far, the time left. Folds may train at the same time.
+
+    Early stopping may end a fold sooner than its total says; folds that have not begun are taken to be as long as those that
+    have ended were.
+
+    Attributes:
+      title: of the phase.
+      parts: groups of folds that train one after the other or at the same time.
+      watched: name of the value that early stopping looks at.
+      log: where lines go.
+      at_most: whether a fold may end before its total.
+    """
+
+    title: str
+    parts: int
+    watched: str
+    log: RunLog
+    at_most: bool = True
+    bars: "Bars" = field(default_factory=lambda: _TERMINAL)
+    _known: dict[Hashable, _Part] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _task: TaskID | None = None
+    _begun: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - a test's clock
+    _clock: tuple[float, int] | None = None  # when the first dispatch, which waited for the compiler, was over; what was done
+    _said: tuple[int, float] = (0, 0.0)  # per cent, and when
+
+    def start(self, part: Hashable, total: int, done: int = 0) -> None:
+        """A part of `total` dispatches begins, `done` of them in a session before, which do not enter the estimate."""
+        with self._lock:
+            self._known[part] = _Part(total, done)
+            if self._clock:
+                self._clock = self._clock[0], self._clock[1] + done
+            if self._task is None and self.bars.shown and self.log.show is not silent:
+                self._task = self.bars.add(self.title, 0, 0)
+            self._show()
+
+    def advance(self, part: Hashable) -> None:
+        """One more dispatch."""
+        with self._lock:
+            self._known[part].done += 1
+            if self._clock is None:
+                self._clock = time.monotonic(), sum(p.done for p in self._known.values())
+            self._show()
+
+    def best(self, part: Hashable, value: float) -> None:
+        """The best value that a part has reached."""
+        with self._lock:
+            self._known[part].best = value
+
+    def end(self, part: Hashable) -> None:
+        """A part is trained."""
+        with self._lock:
+            if part in self._known:
+                self._known[part].ended = True
+            self._show()
+
+    def finish(self) -> None:
+        """Takes the bar away and says how the phase ended, if it came to its end."""
+        with self._lock:
+            if self._task is not None:
+                self.bars.remove(self._task)
+                self._task = None
+            if len(self._known) == self.parts and all(p.ended for p in self._known.values()):
+                self.log(f"{self.title}: done in {duration(time.monotonic() - self._begun)}{self._best('; ')}")
+
+    def _totals(self) -> tuple[int, int]:
+        """Dispatches done, and of the whole phase, as far as it is known."""
+        ended = [p.done for p in self._known.values() if p.ended]
+        known = ended or [p.total for p in self._known.values()]
+        done = sum(p.done for p in self._known.values())
+        left = sum(p.total - p.done for p in self._known.values() if not p.ended)
+        return done, done + left + round(sum(known) / max(len(known), 1) * (self.parts - len(self._known)))
+
+    def _show(self) -> None:
+        done, total = self._totals()
+        if self._task is not None:
+            self.bars.move(self._task, done, total, f"{self.title}{self._best(', ')}")
+            return
+        percent, now = 100 * done // max(total, 1), time.monotonic()
+        if self._clock is not None and now > self._clock[0] and percent < 100 and self._due(percent, now):
+            self._said = percent, now
+            seconds = (now - self._clock[0]) / max(done - self._clock[1], 1) * (total - done)
+            left = f"{'at most' if self.at_most else 'about'} {duration(seconds)} left"
+            self.log(f"{self.title}: {percent} %, {left}{self._best('; ')}")
+
+    def _due(self, percent: int, now: float) -> bool:
+        """Whether a line is worth printing: in a notebook once a second, else at a few places of a phase that takes long."""
+        if self.log.moves:
+            return now - self._said[1] >= 1
+        long_enough = now - max(self._said[1], self._begun) >= _LEAST_SECONDS
+        return long_enough and any(self._said[0] < at <= percent for at in _SAID_AT)
+
+    def _best(self, before: str) -> str:
+        found = [p.best for p in self._known.values() if p.best is not None]
+        mean = sum(found) / max(len(found), 1)
+        return f"{before}best {self.watched} {mean:.4f}{f' (mean of {len(found)})' if len(found) > 1 else ''}" if found else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 48 s, 3 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Progress:
@@ -119,5 +271,4 @@ class Progress:
             self._task = None
 
     def _left(self, now: float) -> str:
-        seconds = (now - self._started) / max(self._done - (self._first or 0), 1) * (self._total - self._done)
-        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        return duration((now - self._started) / max(self._done - (self._first or 0), 1) * (self._total - self._done))

@@ -16,7 +16,8 @@ from mmjax.datasets.dataset import Dataset, leave_out_lacking, open_dataset
 from mmjax.datasets.encoders import FoldEncoders, training_labels
 from mmjax.datasets.locations import find_files
 from mmjax.datasets.splits import make_folds
-from mmjax.tasks.classification import Classification, classification_metrics
+from mmjax.tasks.classification import Classification
+from mmjax.tasks.metrics import classification_metrics
 
 Arrays = dict[str, np.ndarray]
 NAMES = {

@@ -98,6 +98,17 @@ class Task(ABC):
         """Epochs without improvement after which training ends."""
         return self.settings.train.patience
 
+    @classmethod
+    def title(cls, settings: Settings) -> str:
+        """What is trained, for people: "attention + MMAE code"."""
+        del settings
+        return cls.name
+
+    @property
+    def watched(self) -> str:
+        """Name of the value that early stopping looks at; `monitored` is it, or its negative."""
+        return "validation loss"
+
     @property
     def learning_rate(self) -> float:
         """Before schedule and warm-up."""

@@ -51,6 +51,12 @@ class Reconstruction(Task):
             bottleneck_activation=auto.bottleneck_activation,
         )
 
+    @classmethod
+    def title(cls, settings: Settings) -> str:
+        """The kind of autoencoder."""
+        names = {"mmae": "MMAE", "independent": "AE", "denoising": "denoising AE"}
+        return names.get(settings.model.autoencoder.kind, cls.name)
+
     @property
     def max_epochs(self) -> int:
         """Its own."""

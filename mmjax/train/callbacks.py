@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.errors import Interrupted, NonFiniteError
 from mmjax.io import checkpoint, processes
 from mmjax.io.metrics_log import MetricsLog
-from mmjax.io.progress import Progress
+from mmjax.io.progress import PhaseProgress
 from mmjax.train.step import Sums
 from mmjax.train.trainer import Callback, EpochSums, Trainer
 
@@ -162,38 +162,39 @@ class MetricsLogger(Callback):
 
 
 class ProgressBar(Callback):
-    """Counts dispatches, and says how each epoch ended."""
+    """Counts dispatches, says what is best so far, and in detail how each epoch ended."""
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: PhaseProgress):
         self._progress = progress
 
     def on_start(self, trainer: Trainer) -> None:
         """From where the training goes on."""
         training = trainer.training
         total = int(np.max(jax.device_get(trainer.state.max_epochs))) * training.dispatches
-        done = trainer.epoch * training.dispatches + trainer.dispatch
-        self._progress.start(f"{training.title} {training.name}", total, done)
+        self._progress.start(training.folds, total, trainer.epoch * training.dispatches + trainer.dispatch)
 
     def after_dispatch(self, trainer: Trainer) -> None:
         """One more."""
-        del trainer
-        self._progress.advance()
+        self._progress.advance(trainer.training.folds)
 
     def after_epoch(self, trainer: Trainer, sums: EpochSums) -> None:
         """A line for all folds that trained."""
-        shown, done_F = [], jax.device_get(trainer.state.done)
-        for i, fold in enumerate(trainer.training.folds):
+        shown, training = [], trainer.training
+        done_F, best_F = jax.device_get((trainer.state.done, trainer.state.best_value))
+        for i, fold in enumerate(training.folds):
             if sums.alive[i]:
                 train, valid = _means(sums.train, i), _means(sums.valid, i)
                 loss = train.get("loss", sum(train.values()))
                 parts = ", valid " + " ".join(f"{n} {v:.4f}" for n, v in valid.items()) if valid else ""
                 shown.append(f"fold {fold}: train loss {loss:.4f}{parts}{' (done)' if done_F[i] else ''}")
-        self._progress.note(f"{trainer.training.name} epoch {trainer.epoch}: {'; '.join(shown)}")
+        if not training.refit:
+            self._progress.best(training.folds, float(np.mean(np.abs(best_F[: len(training.folds)]))))
+        self._progress.log.detail(f"{training.name} epoch {trainer.epoch}: {'; '.join(shown)}")
 
     def on_end(self, trainer: Trainer) -> None:
-        """Takes the bar away."""
-        del trainer
-        self._progress.finish()
+        """The folds are trained, or training ends in an error."""
+        if np.all(jax.device_get(trainer.state.done)):
+            self._progress.end(trainer.training.folds)
 
 
 def _means(sums: Sums, fold: int) -> dict[str, float]:

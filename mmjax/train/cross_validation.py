@@ -3,7 +3,7 @@
 Everything is done only where the workdir does not hold it yet, so the same command goes on after a kill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,18 +20,19 @@ from mmjax.inference import predict_in_batches
 from mmjax.io import checkpoint, processes
 from mmjax.io.atomic import write_json
 from mmjax.io.manifest import MANIFEST
+from mmjax.io.progress import RunLog, silent
 from mmjax.io.results import DONE, PREDICTIONS, SUMMARY, join_predictions, read_finished, write_fold
 from mmjax.io.signals import stop_requests
 from mmjax.io.workdir import Workdir
+from mmjax.tasks import metrics
 from mmjax.tasks.base import phases, task_class
-from mmjax.tasks.metrics import summarise
 from mmjax.train.execution.compile import PREDICT
 from mmjax.train.fold_data import FoldData, FoldParameters
 from mmjax.train.fold_training import SEARCH, compile_ahead, train_phase
-from mmjax.train.run import Log, Run, encode_folds, fit_folds, open_run, record
+from mmjax.train.run import Run, encode_folds, fit_folds, open_run, record
 
 
-def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) -> dict[str, Any]:
+def cross_validate(settings: Settings, workdir: str | Path, log: Callable[[str], None] = print) -> dict[str, Any]:
     """Cross-validates a config in a workdir, as often as `config.cv.repeats` says, and returns the first one's summary.
 
     It is also written to summary.json. With repeats it has `repeats`: the mean of each metric by repeat (`means`), these means'
@@ -40,21 +41,25 @@ def cross_validate(settings: Settings, workdir: str | Path, log: Log = print) ->
     Args:
       settings: the run's settings.
       workdir: a folder; an existing one goes on where it stands.
-      log: prints a line.
+      log: shows a line; a `RunLog` says whether details are shown.
 
     Raises:
       MmjaxError: bad data, config, workdir or checkpoint; see mmjax/errors.py.
     """
     first, *more = repeat_folders(workdir, settings.cv.repeats)
+    log = RunLog.of(log)
     summary = _cross_validate(settings, Workdir(first), log)
     summaries = [summary]
     for repeat, folder in enumerate(more, 1):
         cv = replace(settings.cv, seed=settings.cv.seed + repeat, repeats=1)
         other = replace(settings, cv=cv, train=replace(settings.train, seed=settings.train.seed + repeat))
-        summaries.append(_cross_validate(other, Workdir(folder), log))
+        # Its data, folds and phases are what the first said; it says how it ended.
+        summaries.append(_cross_validate(other, Workdir(folder), log if log.verbose else RunLog(silent)))
+        name = next(iter(summaries[-1]["mean"]))
+        log(f"repeat {repeat + 1} of {len(more) + 1}: {metrics.title(name)} {metrics.show(name, summaries[-1]['mean'][name])}")
     if more:
         means = [done["mean"] for done in summaries]
-        summary["repeats"] = {"means": means, **summarise(means), "by_fold": [done["by_fold"] for done in summaries]}
+        summary["repeats"] = {"means": means, **metrics.summarise(means), "by_fold": [done["by_fold"] for done in summaries]}
         if processes.is_primary():
             write_json(first / SUMMARY, summary)
     return summary
@@ -65,7 +70,7 @@ def repeat_folders(workdir: str | Path, repeats: int) -> list[Path]:
     return [Path(workdir), *(Path(workdir) / f"repeat_{repeat}" for repeat in range(1, repeats))]
 
 
-def _cross_validate(settings: Settings, folder: Workdir, log: Log) -> dict[str, Any]:
+def _cross_validate(settings: Settings, folder: Workdir, log: RunLog) -> dict[str, Any]:
     if settings.model.lacking == "leave_out":
         settings = leave_out_lacking(settings, find_files(settings.data).schema, log)
     with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:
@@ -113,8 +118,7 @@ def _after_training(run: Run, name: str, fold: FoldData, parameters: FoldParamet
     out = _predict(run, name, fold, parameters, rows)
     label_N = run.dataset.label[rows]
     columns = {"id": run.dataset.table.ids[rows], "fold": fold.number, **task.prediction_columns(label_N, out)}
-    metrics = task.metrics(label_N, out)
-    done = {"fold": fold.number, "rows": len(rows), **parameters.facts, "metrics": metrics}
+    done = {"fold": fold.number, "rows": len(rows), **parameters.facts, "metrics": task.metrics(label_N, out)}
     write_fold(run.workdir.path, fold.number, columns, done)
 
 
@@ -167,6 +171,7 @@ def _summarise(run: Run) -> dict[str, Any]:
     rows = zip(run.fold_N.tolist(), dataset.table.ids.tolist(), strict=True)
     join_predictions(folder, [(f, name) for f, name in rows if f in finished])
     summary = {
+        "title": task_class(settings.task).title(settings),
         "dataset": dataset.name,
         "task": settings.task,
         "modalities": list(model.modalities),
@@ -176,7 +181,7 @@ def _summarise(run: Run) -> dict[str, Any]:
         "folds": settings.cv.folds,
         "rows": int(sum(done["rows"] for done in finished.values())),
         "by_fold": {str(f): {k: v for k, v in done.items() if k != "fold"} for f, done in finished.items()},
-        **summarise([done["metrics"] for done in finished.values()]),
+        **metrics.summarise([done["metrics"] for done in finished.values()]),
         **task_class(phases(settings)[-1]).summary(dataset, run.fold_N, list(finished)),
     }
     if processes.is_primary():

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mmjax.io import checkpoint
-from mmjax.io.progress import Progress
+from mmjax.io.progress import PhaseProgress
 from mmjax.tasks.base import Task, phases
 from mmjax.train import state
 from mmjax.train.callbacks import Checkpoints, MetricsLogger, NonFiniteGuard, ProgressBar, StopSignals
@@ -28,7 +28,7 @@ from mmjax.train.fold_data import (
 from mmjax.train.profiling import PROFILE, Profiler
 from mmjax.train.run import Run
 from mmjax.train.state import TrainState
-from mmjax.train.trainer import GroupTraining, Trainer
+from mmjax.train.trainer import Callback, GroupTraining, Trainer
 
 SEARCH = "search"
 """Folder of what early stopping found, where a task is trained again on all its rows."""
@@ -124,14 +124,20 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
         return set()
     run.ahead.wait((name, PLAN), run.stop)
     plan = _plan(run, name, left)
-    run.log(plan.reason)
+    run.log.detail(plan.reason)
     run.ahead.wait((name, STEPS), run.stop)
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
+    task = run.task(name)
+    title = f"{task.title(run.settings)}{', on all training rows' * refit}"
+    stops_early = not refit and task.patience < task.max_epochs
+    progress = PhaseProgress(title, len(groups), task.watched, run.log, at_most=stops_early)
     profiler = Profiler(run.workdir.path / PROFILE / name, run.settings.train.profile, run.log, partial(_wait_for_all, run))
+
+    watching = [ProgressBar(progress), profiler]
 
     def train(group: list[FoldData], stop: Callable[[], bool]) -> Callable[[], None]:
         checkpoints = run.workdir.path / "checkpoints" / "-".join([target, *(str(f.number) for f in group), *["refit"] * refit])
-        trainer = _trainer(run, name, run.executor(plan), group, checkpoints, stop, profiler, refit=refit)
+        trainer = _trainer(run, name, run.executor(plan), group, checkpoints, stop, watching, refit=refit)
         return partial(finish, group, _parameters(trainer.run(), len(group)), checkpoints)
 
     def finish(group: list[FoldData], found: list[FoldParameters], checkpoints: Path) -> None:
@@ -143,7 +149,10 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
 
     # Several processes save together, so they must come to it in one order: each in its only thread.
     jobs = [partial(train, group) for group in groups]
-    run_concurrently(jobs, plan.concurrent, run.stop, behind=jax.process_count() == 1)
+    try:
+        run_concurrently(jobs, plan.concurrent, run.stop, behind=jax.process_count() == 1)
+    finally:
+        progress.finish()
     return {f.number for f in left}
 
 
@@ -154,7 +163,7 @@ def _trainer(
     group: Sequence[FoldData],
     directory: Path,
     stop: Callable[[], bool],
-    profiler: Profiler,
+    watching: Sequence[Callback],
     *,
     refit: bool,
 ) -> Trainer:
@@ -182,8 +191,7 @@ def _trainer(
         StopSignals(stop, checkpoints),
         NonFiniteGuard(run.dataset.table.ids, directory, run.fingerprint),
         MetricsLogger(run.metrics),
-        ProgressBar(Progress(run.log)),
-        profiler,
+        *watching,
     ]
     return Trainer(training, callbacks, partial(run.ahead.wait, (name, EPOCH)))
 

@@ -26,7 +26,7 @@ from mmjax.io.checkpoint import config_fingerprint
 from mmjax.io.environment import environment
 from mmjax.io.metrics_log import MetricsLog
 from mmjax.io.processes import is_primary
-from mmjax.io.progress import Progress
+from mmjax.io.progress import Progress, RunLog
 from mmjax.io.workdir import Workdir
 from mmjax.modalities.base import InputSpec
 from mmjax.modalities.shapes import blank_rows, shared_arrays, tree_bytes
@@ -37,12 +37,11 @@ from mmjax.train.execution.parallel import Executor
 from mmjax.train.execution.plan import Plan, Plans
 from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
 from mmjax.train.fold_rows import divide
+from mmjax.train.run_tables import data_table
 
 _IN_MEMORY = 0.25
 """Share of the host's memory that all folds' encoded rows may take."""
 FINGERPRINT, SPEC, PLANS = "data_fingerprint.json", "spec.json", "plan.json"
-
-Log = Callable[[str], None]
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Run:
       fold_N: fold of each row, -1 for rows in none.
       fingerprint: of the config; checkpoints carry it.
       metrics: the log of epochs.
-      log: prints a line.
+      log: shows lines.
       stop: whether a signal asked to stop.
       plans: of its tasks.
       spec: padded sizes, once `fit_folds` knows them.
@@ -73,7 +72,7 @@ class Run:
     fold_N: np.ndarray
     fingerprint: str
     metrics: MetricsLog
-    log: Log
+    log: RunLog
     stop: Callable[[], bool]
     plans: Plans
     spec: InputSpec | None = None
@@ -137,7 +136,7 @@ class Run:
         return FoldParameters.load(self.task(name), self.model_dir(fold, target or name), self.fingerprint)
 
 
-def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], bool]) -> Run:
+def open_run(settings: Settings, workdir: Workdir, log: RunLog, stop: Callable[[], bool]) -> Run:
     """Reads the data, and makes or loads the folds; writes nothing (see `record`).
 
     Raises:
@@ -169,8 +168,8 @@ def open_run(settings: Settings, workdir: Workdir, log: Log, stop: Callable[[], 
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     task.report(dataset)
     report_copies(find_copies(dataset.columns), fold_N, report, path)
-    for line in report.summary_lines():
-        log(line)
+    if table := data_table(report.to_dict()):
+        log(table)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
     log(
         f"{dataset.name}: {len(fold_N)} rows, {int(np.sum(fold_N >= 0))} of them in {settings.cv.folds} folds; "
@@ -231,7 +230,7 @@ def fit_folds(run: Run, numbers: Sequence[int]) -> None:
         run.folds.append(FoldData(number, fitted, {}, rows, constant))
 
 
-def _check_batch(train: TrainSettings, rows: int, log: Log) -> None:
+def _check_batch(train: TrainSettings, rows: int, log: RunLog) -> None:
     """A batch is cut to a small table's rows where nobody chose its size, and refused where somebody did."""
     if train.batch_share < 1 or train.batch_size <= rows:
         return
@@ -265,7 +264,7 @@ def encode_folds(run: Run) -> None:
     for fold, arrays in zip(run.folds, _by_fold(encode, run.folds), strict=True):
         fold.arrays = arrays
         for note in fold.encoders.notes() if fold is run.folds[0] else ():
-            run.log(f"fold {fold.number}: {note}")
+            run.log.detail(f"fold {fold.number}: {note}")
 
 
 def _by_fold(work: Callable[[Any], Any], folds: Sequence[Any]) -> list[Any]:

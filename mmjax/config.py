@@ -99,6 +99,7 @@ class ModelSettings:
     activation: str = choice("relu", "silu")  # of dense towers; paper: relu
     init: str = choice("glorot", "lecun")  # of dense towers; our reading: Keras' glorot
     input_dropout: float = below_one(0.0)  # of dense towers' inputs
+    modality_dropout: float = below_one(0.0)  # of whole modalities in training; paper: none
     head: HeadSettings = field(default_factory=HeadSettings)
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 

@@ -28,6 +28,7 @@ from mmjax.schema import Schema
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.datasets.dataset import Dataset
+    from mmjax.explain import Explanation
     from mmjax.inference import Ensemble, Predictions
 
 FITTED = "fitted.json"
@@ -132,6 +133,30 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         if self._ensemble().settings.model.fusion == "concatenate":
             make_log(self.verbose)("The model has no attention, its fusion is concatenate: all that a row has weighs the same.")
         return self._output(self._predictions(X, paths).attention, X, list(self._ensemble().spec.modalities))
+
+    def explain(self, X: Any, *, of: Any = None, **paths: str) -> "Explanation":
+        """Shapley values of each row's modalities, which add up to the prediction (docs/EXPLANATIONS.md).
+
+        Args:
+          X: as in `predict`.
+          of: class whose probability is explained; None: of each row the predicted one.
+          **paths: as in `predict`.
+
+        Returns:
+          A DataFrame, with X's index: prediction, probability, base_value, shapley_<modality>; `show(row)` looks at one row.
+
+        Raises:
+          ConfigError: there is no class `of`.
+        """
+        from mmjax.explain import explain  # noqa: PLC0415 - imports jax
+
+        ensemble, log, report = self._ensemble(), make_log(self.verbose), DataReport()
+        table = self._frame(X)
+        name = "" if of is None else dict(zip(self.classes_.tolist(), ensemble.spec.classes, strict=True)).get(of, str(of))
+        found = explain(ensemble, table, of=name, paths={n: str(path) for n, path in paths.items()}, report=report, log=log)
+        for line in report.summary_lines():
+            log(line)
+        return found
 
     def codes(self, X: Any, **paths: str) -> Any:
         """Joint codes h_mm of the autoencoder: a DataFrame whose columns are (fold, number).
@@ -241,15 +266,21 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         from mmjax.new_table import open_new_table  # noqa: PLC0415 - imports jax
 
         ensemble, log, report = self._ensemble(), make_log(self.verbose), DataReport()
-        if isinstance(X, pd.Series | Mapping):
-            raise DataError("one row is a table of one row: give a DataFrame, such as df.iloc[[0]] or pd.DataFrame([row]).")
-        if not isinstance(X, pd.DataFrame | str | Path):
-            X = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
-            X = pd.DataFrame(X, columns=self._columns)
-        dataset = open_new_table(ensemble, X, report, paths={name: str(path) for name, path in paths.items()}, log=log)
+        dataset = open_new_table(
+            ensemble, self._frame(X), report, paths={name: str(path) for name, path in paths.items()}, log=log
+        )
         for line in report.summary_lines():
             log(line)
         return dataset
+
+    def _frame(self, X: Any) -> Any:
+        """Rows to predict as a table: a DataFrame or a file."""
+        if isinstance(X, pd.Series | Mapping):
+            raise DataError("one row is a table of one row: give a DataFrame, such as df.iloc[[0]] or pd.DataFrame([row]).")
+        if isinstance(X, pd.DataFrame | str | Path):
+            return X
+        X = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
+        return pd.DataFrame(X, columns=self._columns)
 
     def _predictions(self, X: Any, paths: Mapping[str, str]) -> "Predictions":
         return self._ensemble().predict(self._dataset(X, paths))

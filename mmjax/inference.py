@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmjax.config import Settings
 from mmjax.data.arrays import Allocate, in_memory
@@ -171,7 +171,7 @@ class Ensemble:
             parameters = jax.device_put(member.parameters)
             for start, block in _blocks(dataset):
                 rows = np.arange(len(block))
-                out = self._outputs(member, parameters, block, rows, self._batch(task, len(rows)))
+                out = self.outputs(member, parameters, member.encoders.encode(block), rows, self._batch(task, len(rows)))
                 stop = start + len(rows)
                 p_BxK = task.probabilities(out)
                 by_fold[f, start:stop], mean[start:stop] = p_BxK, mean[start:stop] + p_BxK / len(self.members)
@@ -186,14 +186,14 @@ class Ensemble:
         Raises:
           ConfigError: the config trains no task whose codes the last one reads.
         """
-        before = [self._task(name) for name in phases(self.settings)][:-1]
+        before = self.chain[:-1]
         if not before:
             raise ConfigError("there are no codes: the config trains no autoencoder of its own; train mmae_attention, for one.")
         task, found = before[-1], {}
         for member in self.members:
             parameters, parts = jax.device_put(member.parameters[task.name]), []
             for _, block in _blocks(dataset):
-                fold = self._fold(task, member, block, np.arange(len(block)))
+                fold = self._fold(task, member, member.encoders.encode(block), np.arange(len(block)))
                 parts.append(self._codes(task, fold, parameters, len(block)))
             found[member.number] = np.concatenate(parts)
         return found
@@ -209,29 +209,51 @@ class Ensemble:
         size, found = evaluation_batch(task, max(np.bincount(fold_N[fold_N >= 0]))), {}
         for member in self.members:
             test = np.flatnonzero(fold_N == member.number)
-            out = self._outputs(member, jax.device_put(member.parameters), dataset, test, size)
+            out = self.outputs(member, jax.device_put(member.parameters), member.encoders.encode(dataset), test, size)
             found[member.number] = task.metrics(dataset.label[test], out)
         return found
 
-    def _outputs(
-        self, member: Member, parameters: dict[str, FoldParameters], dataset: Dataset, rows: np.ndarray, size: int
+    def outputs(
+        self,
+        member: Member,
+        parameters: dict[str, FoldParameters],
+        arrays: dict[str, np.ndarray],
+        rows: Int[np.ndarray, " n"],
+        size: int,
     ) -> dict[str, np.ndarray]:
-        """The last task's outputs of the given rows by one fold, `size` rows a batch; before, the codes it reads, if any."""
-        *before, last = (self._task(name) for name in phases(self.settings))
-        fold = self._fold(last, member, dataset, rows)
+        """The last task's outputs of some rows by one fold; before, the codes that it reads, if any.
+
+        Args:
+          member: the fold.
+          parameters: its own, on the device.
+          arrays: every row, as its encoders or an explanation made them.
+          rows: which of them.
+          size: rows a batch.
+        """
+        *before, last = self.chain
+        fold = self._fold(last, member, arrays, rows)
         if last.code_width:
             coder = before[-1]
-            fold.codes = self._codes(coder, fold, parameters[coder.name], len(dataset))
+            fold.codes = self._codes(coder, fold, parameters[coder.name], len(arrays["label"]))
         return predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
 
     def _codes(self, task: Task, fold: FoldData, parameters: FoldParameters, count: int) -> np.ndarray:
         """h_mm of all `count` rows of `fold`."""
         return predict_in_batches(task, fold, parameters, np.arange(count), batch_size=self._batch(task, count))["h_mm"]
 
-    def _fold(self, task: Task, member: Member, dataset: Dataset, rows: np.ndarray) -> FoldData:
-        nothing, arrays = np.zeros(0, np.int64), member.encoders.encode(dataset)
+    def constants(self, member: Member, label_N: Int[np.ndarray, " N"]) -> dict[str, np.ndarray]:
+        """Arrays of the last task's batches that have no row axis."""
+        return fold_constants(self.chain[-1], member.encoders, label_N, np.zeros(0, np.int64))
+
+    def _fold(self, task: Task, member: Member, arrays: dict[str, np.ndarray], rows: np.ndarray) -> FoldData:
+        nothing = np.zeros(0, np.int64)
         constant = fold_constants(task, member.encoders, arrays["label"], nothing)
         return FoldData(member.number, member.encoders, arrays, FoldRows(nothing, nothing, rows), constant)
+
+    @property
+    def chain(self) -> list[Task]:
+        """The tasks that were trained, in order; the last one predicts."""
+        return [self._task(name) for name in phases(self.settings)]
 
     def _batch(self, task: Task, rows: int) -> int:
         """Rows of a batch: no larger than `rows` need; powers of two compile seldom."""

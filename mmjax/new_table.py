@@ -1,6 +1,6 @@
 """A table the folds have not seen, read for a trained ensemble: no row is left out, whatever it lacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ def open_new_table(
     *,
     paths: Mapping[str, str] | None = None,
     labelled: bool = False,
+    only: Collection[str] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Dataset:
     """Reads `table` with the ensemble's schema and classes.
@@ -37,6 +38,7 @@ def open_new_table(
       report: told of every problem.
       paths: by `PathOption.flag`, such as images; where its photos lie. As in training where left out.
       labelled: the label column must be there; else it is not looked at.
+      only: modalities that are read, by name; None: all that the table has.
       log: prints a line.
 
     Raises:
@@ -64,12 +66,34 @@ def open_new_table(
         report.add("column_absent", file=name, column=column, action="empty in every row")
         schema = replace(schema, inputs={n: tuple(v for v in found if v != column) for n, found in schema.inputs.items()})
     schema = replace(schema, ignore=_known(trained, schema, ensemble.settings.cv.group))
-    new = NewTable(table, schema, ensemble.spec.classes, tuple(m for m in modalities if m.name not in lacking))
+    read = tuple(m for m in modalities if m.name not in lacking and (only is None or m.name in only))
+    new = NewTable(table, schema, ensemble.spec.classes, read)
     dataset = open_dataset(data, (), require_label=labelled, report=report, new=new, reading=ensemble.reading, log=log)
     for m in dataset.modalities:
         fitted = [member.encoders.encoders[m.name] for member in ensemble.members]
         m.report_unseen(fitted, dataset.columns[m.name], report)
     return dataset
+
+
+def open_training_table(ensemble: Ensemble, log: Callable[[str], None] | None = None) -> Dataset:
+    """The table that the ensemble was trained on, read as training read it.
+
+    Raises:
+      ConfigError: it is not where it was.
+      MmjaxError: as `open_dataset`.
+    """
+    settings = ensemble.settings
+    if settings.data.name != synthetic.NAME and not Path(settings.data.root or ".").is_dir():
+        raise ConfigError(f"{settings.data.root}: the data set is not there any more; say where it is with --root=DIR.")
+    return open_dataset(
+        settings.data,
+        settings.model.modalities,
+        task=settings.task,
+        report=DataReport(),
+        schema=ensemble.schema,
+        reading=ensemble.reading,
+        log=log,
+    )
 
 
 def _settings(data: Any, paths: Mapping[str, str]) -> Any:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pandas as pd
@@ -106,6 +107,7 @@ def read_schema(given: AnySchema, table: Source, label: str, log: Callable[[str]
         for name, role, why in found:  # nobody has looked the proposal over
             if not role or "suspected leak" in why:
                 log(f"schema: column {name!r} is {f'proposed as {role}' if role else 'left out'}: {why}.")
+        log(f"Proposed schema (another one is given as schema=, or --schema=FILE):\n{indent(proposed.dumps().rstrip(), '  ')}")
         return proposed
     if isinstance(given, str | Path):
         given = Schema.load(given)

@@ -91,7 +91,7 @@ def leaves(workdir: Path) -> dict[str, bytes]:
 
 def forked(options: list[str], workdir: Path, compiled: Path, place: int | str = 0, command: Sequence[str] = ()) -> int:
     """Runs to the end, or to a `place` of its durable calls (see kill_at.py); the exit code, -9 where it was killed."""
-    process = forking.start([*command, f"--workdir={workdir}", *options], compiled, output(workdir), place)
+    process = forking.start([*(command or ["--verbose"]), f"--workdir={workdir}", *options], compiled, output(workdir), place)
     process.join(600)
     assert process.exitcode in ((0, -signal.SIGKILL) if place else (0,)), output(workdir).read_text()
     return process.exitcode
@@ -170,7 +170,7 @@ def record(test: str, **counts: object) -> None:
 
 def terminate_after(workdir: Path, options: list[str], compiled: Path, wait_for: str, number: int) -> tuple[int, float, str]:
     """Sends a signal to `train.py` once a line holds `wait_for`; exit code, seconds until it ended, output."""
-    command = [sys.executable, "-u", "train.py", f"--workdir={workdir}", *options]
+    command = [sys.executable, "-u", "train.py", "--verbose", f"--workdir={workdir}", *options]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, env=environment(compiled), start_new_session=True, **pipes)
     seen = []

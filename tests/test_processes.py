@@ -73,7 +73,7 @@ def launch(workdir: Path, compiled: Path, *, devices: int, count: int, by_slurm:
     for process in range(count):
         joined = [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={process}"] if count > 1 else []
         joined = ["--distributed"] if by_slurm else joined
-        arguments = [f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={workdir.parent / 'cache'}", *joined]
+        arguments = ["--verbose", f"--workdir={workdir}", *OPTIONS, f"--config.data.cache={workdir.parent / 'cache'}", *joined]
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {FLAGS}"}
         out = workdir.with_name(f"{workdir.name}{process}{by_slurm}.out")
         env = flags | (slurm(process, count, job) if by_slurm else {})

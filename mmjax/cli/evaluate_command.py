@@ -10,8 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.cli.arguments import Parser, existing_file, given_paths
-from mmjax.datasets import synthetic
-from mmjax.errors import ConfigError
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.data.data_report import DataReport
@@ -62,23 +60,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _again(ensemble: "Ensemble", workdir: Path) -> dict[str, Any]:
     """The folds' own held-out rows, and whether the metrics are those of summary.json."""
-    from mmjax.data.data_report import DataReport  # noqa: PLC0415
-    from mmjax.datasets.dataset import open_dataset  # noqa: PLC0415
     from mmjax.datasets.splits import FOLDS, load_folds  # noqa: PLC0415
     from mmjax.io.results import read_summary  # noqa: PLC0415
+    from mmjax.new_table import open_training_table  # noqa: PLC0415
     from mmjax.tasks import metrics  # noqa: PLC0415
 
-    settings = ensemble.settings
-    if settings.data.name != synthetic.NAME and not Path(settings.data.root or ".").is_dir():
-        raise ConfigError(f"{settings.data.root}: the data set is not there any more; say where it is with --root=DIR.")
-    dataset = open_dataset(
-        settings.data,
-        settings.model.modalities,
-        task=settings.task,
-        report=DataReport(),
-        schema=ensemble.schema,
-        reading=ensemble.reading,
-    )
+    dataset = open_training_table(ensemble)
     found = ensemble.held_out(dataset, load_folds(workdir / FOLDS, dataset.table.ids))
     recorded = {fold: done["metrics"] for fold, done in read_summary(workdir)["by_fold"].items()}
     differ = [

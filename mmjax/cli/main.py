@@ -1,4 +1,4 @@
-"""The command line: `mmjax train | evaluate | predict | reproduce | schema | inspect`.
+"""The command line: `mmjax train | evaluate | predict | explain | reproduce | schema | inspect`.
 
 An error mmjax raises on purpose is one sentence and its exit code; `--debug` shows the traceback.
 """
@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("mmjax.cli.train_command", "trains and cross-validates a config; goes on with an existing workdir"),
     "evaluate": ("mmjax.cli.evaluate_command", "restores every fold and scores its held-out rows, or a labelled table"),
     "predict": ("mmjax.cli.predict_command", "one output row per input row, by the ensemble of the folds"),
+    "explain": ("mmjax.cli.explain_command", "what each modality, cell, word and photo adds to the predictions of a table"),
     "reproduce": ("mmjax.cli.reproduce_command", "runs the rows of the paper's Table 1 or 2 and compares"),
     "schema": ("mmjax.cli.schema_command", "proposes a schema for a table and says why"),
     "inspect": ("mmjax.cli.inspect_command", "parameters, FLOPs and memory of a config, before anything is trained"),

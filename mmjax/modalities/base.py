@@ -119,6 +119,8 @@ class Modality(ABC):
     shared_parts: ClassVar[tuple[str, ...]] = ()  # arrays that no encoder touches: the same in every fold
     learns_sizes: ClassVar[bool] = True  # False: `assumed_sizes` are what any encoder has
     convolves: ClassVar[bool] = False  # its tower's activations outgrow the caches in large batches
+    sees_other_rows: ClassVar[bool] = False  # its arrays of a row depend on the other rows of the file, too
+    pictures: ClassVar[tuple[str, ...]] = ()  # arrays that are pictures, uint8 S x S x 3 a row
     scans: ClassVar[bool] = True  # False: XLA's CPU backend computes its tower several times slower in a loop's body
 
     @dataclass(frozen=True)
@@ -143,6 +145,11 @@ class Modality(ABC):
     def reads(self) -> tuple[str, ...]:
         """Columns of the table that it reads."""
         return (self.column,)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those of them that are texts, in which each word can speak for a prediction."""
+        return ()
 
     @property
     def may_lack(self) -> tuple[str, ...]:

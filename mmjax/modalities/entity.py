@@ -29,6 +29,7 @@ class Entity(Modality):
     """One column: each that the schema names, and its group, whose rows share more than their other columns say."""
 
     on_request = True
+    sees_other_rows = True  # of the file that is scored
     schema_keys = (SchemaKey("entity", listed=True),)
     nominal_sizes: ClassVar[dict[str, int]] = {"bins": _BINS, "classes": 5}
 

@@ -34,6 +34,7 @@ class Image(Modality):
     path_options = (PathOption("images", "images", "folder of photos"),)
     learns_sizes = False
     shared_parts = ("pixel",)
+    pictures = ("pixel",)
     convolves = True
     scans = False
 

@@ -30,6 +30,8 @@ _CLIP = 4.0
 class Profile(SharesColumns):
     """One a column of entities: means over the rows that share a value, of the table and of the texts' statistics."""
 
+    sees_other_rows = True  # of the file that is scored
+
     nominal_sizes: ClassVar[dict[str, int]] = {"features": 150}
 
     @dataclass(frozen=True)

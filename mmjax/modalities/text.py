@@ -53,6 +53,11 @@ class Text(Modality):
         embed_scale: float = 0.25  # our reading: U(-0.25, 0.25), Kim 2014's range for words without a vector
         train_embedding: bool = True  # our reading
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its column."""
+        return (self.column,)
+
     def reader(self, source: TableContext) -> TextReader:
         """Reads its column."""
         return TextReader(self.column, self.data.text_length, source)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from mmjax.models.attention import GatedFusion, SoftAttention, masked_softmax
 from mmjax.models.autoencoder import MultiModalAutoencoder
+from mmjax.models.dropout import drop_modalities
 from mmjax.models.inputs import inputs_of
 from mmjax.models.members import Members, log_mean_probability
 from mmjax.models.mlp import dense_init
@@ -42,6 +43,8 @@ class MultiModalClassifier(nn.Module):
       code_norm: none | rms: how h_mm stands beside the towers, see `unit_rms`.
       head: unbound; None: one linear layer.
       attention: scores of `SoftAttention`.
+      modality_dropout: probability with which training takes a modality of a row away; codes stay as they are.
+      axis_name: device axis that a batch is sharded over, or None.
       dtype: compute dtype; logits are float32.
     """
 
@@ -54,6 +57,8 @@ class MultiModalClassifier(nn.Module):
     dtype: jnp.dtype
     head: Members | None = None
     attention: str = "tanh"
+    modality_dropout: float = 0.0
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, batch: dict[str, Any], *, train: bool) -> tuple[Float[Array, "B K"], dict]:
@@ -63,7 +68,10 @@ class MultiModalClassifier(nn.Module):
           logits B x K, and `attention` B x M (even weights over the present modalities without attention), `v` by modality,
           `h_mm` and `reconstruction` where there are codes, `members` B x k x K where there are several.
         """
-        present_BxM = batch["present"]
+        whole, present_BxM = batch, batch["present"]
+        if train and self.modality_dropout:
+            present_BxM = drop_modalities(self.make_rng("dropout"), present_BxM, self.modality_dropout, self.axis_name)
+            batch = batch | {"present": present_BxM}
         v = {}
         for i, (name, (module, read, _)) in enumerate(self.towers.items()):
             x, more = read(inputs_of(batch, name), self.dtype)
@@ -77,7 +85,7 @@ class MultiModalClassifier(nn.Module):
             fused = list(v.values())
             weight_BxM = masked_softmax(jnp.zeros(present_BxM.shape, jnp.float32), present_BxM)
         out: dict = {"attention": weight_BxM, "v": v}
-        codes = self._codes(batch, out, train=train)
+        codes = self._codes(whole, out, train=train)
         if self.code_norm == "rms":
             codes = [unit_rms(h_mm) for h_mm in codes]
         h = jnp.concatenate([p.astype(self.dtype) for p in (*fused, *codes)], axis=-1)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def all_rows(rows: int, axis_name: str | None) -> int:
@@ -14,6 +14,17 @@ def all_rows(rows: int, axis_name: str | None) -> int:
 def own_rows(drawn: Array, rows: int, axis_name: str | None) -> Array:
     """A device's part of what every device has drawn for the global batch, so that sharding a batch changes no number."""
     return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(axis_name) * rows, rows) if axis_name else drawn
+
+
+def drop_modalities(key: Array, present_BxM: Bool[Array, "B M"], rate: float, axis_name: str | None) -> Bool[Array, "B M"]:
+    """Takes each modality of a row away with probability `rate` (Neverova et al. 2016), but never all that a row has.
+
+    A row that would be left with nothing stays as it is.
+    """
+    rows = len(present_BxM)
+    kept_BxM = jax.random.bernoulli(key, 1 - rate, (all_rows(rows, axis_name), present_BxM.shape[1]))
+    left_BxM = present_BxM & own_rows(kept_BxM, rows, axis_name)
+    return jnp.where(jnp.any(left_BxM, axis=1, keepdims=True), left_BxM, present_BxM)
 
 
 class GlobalDropout(nn.Module):

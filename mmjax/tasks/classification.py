@@ -67,6 +67,8 @@ class Classification(Task):
             dtype=dtype,
             head=members if head.members else None,
             attention=model.attention,
+            modality_dropout=model.modality_dropout,
+            axis_name=axis_name,
         )
 
     @classmethod

@@ -136,13 +136,13 @@ class Run:
         return FoldParameters.load(self.task(name), self.model_dir(fold, target or name), self.fingerprint)
 
 
-def open_run(settings: Settings, workdir: Workdir, log: RunLog, stop: Callable[[], bool]) -> Run:
+def open_run(settings: Settings, workdir: Workdir, log: Callable[[str], None], stop: Callable[[], bool]) -> Run:
     """Reads the data, and makes or loads the folds; writes nothing (see `record`).
 
     Raises:
       MmjaxError: bad data, or a workdir of another config or other data.
     """
-    report = DataReport(strict=settings.data.strict)
+    report, log = DataReport(strict=settings.data.strict), RunLog.of(log)
     task = task_class(phases(settings)[-1])
     dataset = open_dataset(
         settings.data,
@@ -168,7 +168,8 @@ def open_run(settings: Settings, workdir: Workdir, log: RunLog, stop: Callable[[
     report_folds(label_N, fold_N, settings.cv.folds, report, path, dataset.classes)
     task.report(dataset)
     report_copies(find_copies(dataset.columns), fold_N, report, path)
-    if table := data_table(report.to_dict()):
+    found = report.to_dict()
+    if table := data_table(found, most=len(found["counts"])) if log.verbose else data_table(found):
         log(table)
     fingerprint = config_fingerprint(settings.record() | {"schema": dataset.schema.dumps()})
     log(

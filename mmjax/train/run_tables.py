@@ -13,12 +13,12 @@ from rich.text import Text
 
 from mmjax.tasks import metrics
 
-_KINDS, _FOLDS = 6, 5
+_KINDS, _FOLDS = 8, 5
 """Rows of each table at most: a run's output is 40 lines."""
 
 
-def data_table(report: Mapping[str, Any]) -> str:
-    """What data_report.json says, a kind a line, the most frequent first; '' where it is empty."""
+def data_table(report: Mapping[str, Any], most: int = _KINDS) -> str:
+    """What data_report.json says, a kind a line, the most frequent first, `most` lines; '' where it is empty."""
     counts = sorted(report["counts"].items(), key=lambda kind: -kind[1])
     if not counts:
         return ""
@@ -26,7 +26,7 @@ def data_table(report: Mapping[str, Any]) -> str:
     for name in ("what", "how many", "first place", "what was done"):
         width = max(map(len, ("00 more kinds", *report["counts"]))) if name == "what" else len(name)
         table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
-    shown = counts if len(counts) <= _KINDS else counts[: _KINDS - 1]
+    shown = counts if len(counts) <= most else counts[: most - 1]
     for kind, count in shown:
         first = report["entries"][kind][0]
         place = [Path(first["file"]).name, *(f"{key} {first[key]}" for key in ("row", "column", "value") if key in first)]

@@ -119,9 +119,10 @@ def _batches(arrays: Arrays, size: int) -> Iterator[tuple[int, Batch]]:
 
 def _logits(last: Task, coder: Task | None, variables: Any, batch: Batch) -> Float[jax.Array, "B K"]:
     """Of a batch whose codes, if there are any, are computed from what it holds."""
-    *before, (params, batch_stats) = variables
+    params, batch_stats = variables[-1]
     if coder is not None:
-        batch = batch | {"codes": coder.outputs(*before[0], batch)["h_mm"]}
+        coder_params, coder_stats = variables[0]
+        batch = batch | {"codes": coder.outputs(coder_params, coder_stats, batch)["h_mm"]}
     return last.outputs(params, batch_stats, batch)["logits"]
 
 

@@ -15,6 +15,8 @@ from mmjax.tasks import metrics
 
 _KINDS, _FOLDS = 8, 5
 """Rows of each table at most: a run's output is 40 lines."""
+_PLACE = 64
+"""Characters of a place."""
 
 
 def data_table(report: Mapping[str, Any], most: int = _KINDS) -> str:
@@ -23,17 +25,21 @@ def data_table(report: Mapping[str, Any], most: int = _KINDS) -> str:
     if not counts:
         return ""
     table = _table("Rows and cells that were not as they should be, or were read otherwise (data_report.json)")
-    for name in ("what", "how many", "first place", "what was done"):
-        width = max(map(len, ("00 more kinds", *report["counts"]))) if name == "what" else len(name)
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     shown = counts if len(counts) <= most else counts[: most - 1]
+    lines = []
     for kind, count in shown:
         first = report["entries"][kind][0]
         place = [Path(first["file"]).name, *(f"{key} {first[key]}" for key in ("row", "column", "value") if key in first)]
-        cells = kind.replace("_", " "), f"{count:,}", ", ".join(place), first["action"]
-        table.add_row(*(Text(" ".join(cell.split())) for cell in cells))  # a value may hold brackets or line breaks
+        lines.append((kind.replace("_", " "), f"{count:,}", " ".join(", ".join(place).split()), first["action"]))
     if left := counts[len(shown) :]:
-        table.add_row(f"{len(left)} more kinds", f"{sum(count for _, count in left):,}", "", "see data_report.json")
+        lines.append((f"{len(left)} more kinds", f"{sum(count for _, count in left):,}", "", "see data_report.json"))
+    names = ("what", "how many", "first place", "what was done")
+    widths = [min(_PLACE, max(len(name), *(len(line[i]) for line in lines))) for i, name in enumerate(names[:3])]
+    # What was done has what is left of the line, and may be cut: it stands in data_report.json.
+    for name, width in zip(names, [*widths, max(20, _width() - sum(widths) - 2 * len(names) - 2)], strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+    for line in lines:
+        table.add_row(*(Text(" ".join(cell.split())) for cell in line))  # a value may hold brackets or line breaks
     return _text(table)
 
 
@@ -77,7 +83,12 @@ def _table(title: str) -> Table:
 
 def _text(table: Table) -> str:
     """As lines: what shows them may be a notebook, a file or a terminal."""
-    console = Console(width=shutil.get_terminal_size((150, 40)).columns if sys.stdout.isatty() else 150, highlight=False)
+    console = Console(width=_width(), highlight=False)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
+
+
+def _width() -> int:
+    """Characters of a line."""
+    return shutil.get_terminal_size((150, 40)).columns if sys.stdout.isatty() else 150

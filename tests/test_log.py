@@ -196,7 +196,7 @@ def test_a_phase_is_a_few_lines_with_a_time_left_that_holds(monkeypatch):
         phase.best(part, 1.0 + part)
         phase.end(part)
     phase.finish()
-    assert [line.split(",")[0] for line in lines[:-1]] == [f"attention: {percent} %" for percent in (10, 25, 50, 75)]
+    assert [line.split(",")[0] for line in lines[:-1]] == [f"attention: {percent} %" for percent in (2, 10, 25, 50, 75)]
     for line, at in zip(lines[:-1], said_at, strict=True):
         number, unit = line.split(" left")[0].split("about ")[1].split()
         left = float(number) * {"s": 1, "min": 60}[unit]
@@ -224,6 +224,18 @@ def test_what_a_session_before_has_done_is_no_speed(monkeypatch):
         now[0] += 10.0
         phase.advance(0)
     assert lines[-1] == "attention: 75 %, about 4 min left"
+
+
+def test_a_phase_that_takes_hours_says_once_what_would_make_it_shorter(monkeypatch):
+    lines = []
+    now, phase = plain(lines, monkeypatch, if_long="try less")
+    phase.start(0, 10_000)
+    for _ in range(2500):
+        now[0] += 10.0
+        phase.advance(0)
+    assert lines[0] == "attention: 0 %, at most 27 h 45 min left"
+    assert lines[1] == "try less"
+    assert lines.count("try less") == 1
 
 
 def test_a_phase_that_was_stopped_does_not_say_that_it_is_done(monkeypatch):

@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     runtime.set_up(load_settings(Path(args.workdir)))
     ensemble, report, progress = Ensemble.load(args.workdir), DataReport(), Progress(runtime.log)
     html = out.suffix.lower() in _PAGE
-    table = read_cells(data).head(args.rows) if html else data
-    rows = len(table) if html else len(read_cells(data))
+    cells = read_cells(data)
+    table, rows = (cells.head(args.rows), min(args.rows, len(cells))) if html else (data, len(cells))
     progress.start(f"explaining {rows} rows by {len(ensemble.members)} folds", rows)
     paths = {name: path for name, path in given_paths(args).items() if path}
     try:

@@ -17,6 +17,7 @@ from mmjax.modalities.base import InputSpec, modalities_of, modality_class
 
 if TYPE_CHECKING:  # jax is imported late
     from mmjax.train.execution.footprint import Footprint
+    from mmjax.train.time_estimate import TimeEstimate
 
 # PetFinder's whole table, and Kaggle's image metadata as vectors (shared sizes of the paper's data set).
 NOMINAL = {"rows": 14993, "classes": 5}
@@ -40,21 +41,44 @@ def main(arguments: Sequence[str]) -> int:
         "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(_assumable())}"
     )
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
+    parser.add_argument("--time", action="store_true", help="times ten steps of every phase here: how long a run takes")
     parser.add_argument("--compile", action="store_true", help="compiles the programs and asks XLA for their scratch memory")
     args, settings = parser.parse_config(arguments)
+    if args.time and args.spec:
+        parser.error("--time trains a few steps on the data set itself; leave --spec out")
     spec, rows, source = _sizes(settings, args.spec)
     from mmjax.train.execution.footprint import footprints  # noqa: PLC0415 - jax is imported once the arguments are known to be right
 
     phases = footprints(settings, spec, rows, compiled=args.compile)
+    needed = _time(settings) if args.time else None
     if args.json:
-        print(json.dumps({"spec": asdict(spec), "rows": rows, "sizes": source, "phases": [p.to_dict() for p in phases]}))
+        found = {"spec": asdict(spec), "rows": rows, "sizes": source, "phases": [p.to_dict() for p in phases]}
+        print(json.dumps(found | ({"time": asdict(needed) | {"seconds": needed.seconds}} if needed else {})))
         return 0
     console = Console()
     console.print(f"Sizes: {source}. {_sentence(spec, rows)}", soft_wrap=True)
     for phase in phases:
         _show(console, phase, settings.train.batch_size)
     console.print(_SAID, soft_wrap=True)
+    for line in _time_lines(settings, needed) if needed else ():
+        print(line)
     return 0
+
+
+def _time(settings: Settings) -> "TimeEstimate":
+    from mmjax.train.execution import runtime  # noqa: PLC0415
+    from mmjax.train.time_estimate import estimate_time  # noqa: PLC0415
+
+    runtime.set_up(settings)
+    return estimate_time(settings)
+
+
+def _time_lines(settings: Settings, needed: "TimeEstimate") -> list[str]:
+    from mmjax.ops import on_cpu  # noqa: PLC0415
+    from mmjax.train.shorter import advice  # noqa: PLC0415
+    from mmjax.train.time_estimate import LONG  # noqa: PLC0415
+
+    return [*needed.lines(), *([advice(settings)] if needed.seconds > LONG and on_cpu() else [])]
 
 
 def _sizes(settings: Settings, text: str) -> tuple[InputSpec, int, str]:

@@ -22,6 +22,8 @@ from rich.progress import Progress as Display
 _PLAIN_SECONDS = 5.0
 _SAID_AT, _LEAST_SECONDS = (10, 25, 50, 75), 10.0
 """Per cent of a phase at which a line is printed where there is no bar, and the least time between two of them."""
+_TIMED, _MINUTE, _HOUR = 10, 60.0, 3600.0
+"""Dispatches after which a phase of more than a minute says how long it takes; seconds."""
 
 
 class Bars:
@@ -121,6 +123,7 @@ class PhaseProgress:
       watched: name of the value that early stopping looks at.
       log: where lines go.
       at_most: whether a fold may end before its total.
+      if_long: said once where the phase takes more than an hour; '': nothing.
     """
 
     title: str
@@ -128,6 +131,7 @@ class PhaseProgress:
     watched: str
     log: RunLog
     at_most: bool = True
+    if_long: str = ""
     bars: "Bars" = field(default_factory=lambda: _TERMINAL)
     _known: dict[Hashable, _Part] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -188,19 +192,25 @@ class PhaseProgress:
         if self._task is not None:
             self.bars.move(self._task, done, total, f"{self.title}{self._best(', ')}")
             return
-        percent, now = 100 * done // max(total, 1), time.monotonic()
-        if self._clock is not None and now > self._clock[0] and percent < 100 and self._due(percent, now):
+        now, timed = time.monotonic(), 0 if self._clock is None else done - self._clock[1]
+        if self._clock is None or not timed or done >= total:
+            return
+        percent, seconds = 100 * done // max(total, 1), (now - self._clock[0]) / timed * (total - done)
+        if self._due(percent, timed, seconds, now):
             self._said = percent, now
-            seconds = (now - self._clock[0]) / max(done - self._clock[1], 1) * (total - done)
             left = f"{'at most' if self.at_most else 'about'} {duration(seconds)} left"
             self.log(f"{self.title}: {percent} %, {left}{self._best('; ')}")
+            if seconds > _HOUR and self.if_long:
+                self.log(self.if_long)
+                self.if_long = ""
 
-    def _due(self, percent: int, now: float) -> bool:
-        """Whether a line is worth printing: in a notebook once a second, else at a few places of a phase that takes long."""
+    def _due(self, percent: int, timed: int, seconds: float, now: float) -> bool:
+        """Whether a line is worth printing: in a notebook once a second, else after ten steps and at a few places."""
         if self.log.moves:
             return now - self._said[1] >= 1
-        long_enough = now - max(self._said[1], self._begun) >= _LEAST_SECONDS
-        return long_enough and any(self._said[0] < at <= percent for at in _SAID_AT)
+        if not self._said[1]:
+            return (timed >= _TIMED and seconds >= _MINUTE) or (percent >= _SAID_AT[0] and now - self._begun >= _LEAST_SECONDS)
+        return now - self._said[1] >= _LEAST_SECONDS and any(self._said[0] < at <= percent for at in _SAID_AT)
 
     def _best(self, before: str) -> str:
         found = [p.best for p in self._known.values() if p.best is not None]

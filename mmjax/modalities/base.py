@@ -252,6 +252,12 @@ class Modality(ABC):
         return dict(cls.nominal_sizes)
 
     @classmethod
+    def cheaper(cls, data: Any) -> dict[str, str]:
+        """Settings with which it takes less time, where it may take long: dotted name -> value."""
+        del data
+        return {}
+
+    @classmethod
     def describe(cls, sizes: Sizes) -> str:
         """Its sizes, for people."""
         return f"{cls.kind}: {', '.join(f'{size} {name}' for name, size in sizes.items())}"

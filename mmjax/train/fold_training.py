@@ -9,6 +9,7 @@ import numpy as np
 
 from mmjax.io import checkpoint
 from mmjax.io.progress import PhaseProgress
+from mmjax.ops import on_cpu
 from mmjax.tasks.base import Task, phases
 from mmjax.train import state
 from mmjax.train.callbacks import Checkpoints, MetricsLogger, NonFiniteGuard, ProgressBar, StopSignals
@@ -27,6 +28,7 @@ from mmjax.train.fold_data import (
 )
 from mmjax.train.profiling import PROFILE, Profiler
 from mmjax.train.run import Run
+from mmjax.train.shorter import advice
 from mmjax.train.state import TrainState
 from mmjax.train.trainer import Callback, GroupTraining, Trainer
 
@@ -70,7 +72,7 @@ def compile_ahead(run: Run) -> None:
 
 def _plan_all(run: Run, name: str, groups: Sequence[Sequence[FoldData]]) -> None:
     for group in groups:
-        _plan(run, name, group)
+        plan_of(run, name, group)
 
 
 def _lower(
@@ -80,7 +82,7 @@ def _lower(
     lower: Callable[[ProgramShapes], Iterator[jax.stages.Lowered]],
 ) -> Iterator[jax.stages.Lowered]:
     # Two groups of one plan share its programs.
-    for plan, group in {_plan(run, name, group): group for group in groups}.items():
+    for plan, group in {plan_of(run, name, group): group for group in groups}.items():
         executor = run.executor(plan)
         if jax.process_count() == 1:  # else pmap lowers for arrays of all processes, which shapes cannot stand for
             task = run.task(name, executor.axis_name)
@@ -89,7 +91,9 @@ def _lower(
             yield from lower(shapes)
 
 
-def _plan(run: Run, name: str, left: Sequence[FoldData]) -> Plan:
+def plan_of(run: Run, name: str, left: Sequence[FoldData]) -> Plan:
+    """How a task of some folds trains here."""
+
     def make() -> Plan:
         task = run.task(name)
         trained = [len(f.parts.split(task)[0]) for f in left]
@@ -123,21 +127,22 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
     if not left:
         return set()
     run.ahead.wait((name, PLAN), run.stop)
-    plan = _plan(run, name, left)
+    plan = plan_of(run, name, left)
     run.log.detail(plan.reason)
     run.ahead.wait((name, STEPS), run.stop)
     groups = [left[at : at + plan.folds] for at in range(0, len(left), plan.folds)]
     task = run.task(name)
     title = f"{task.title(run.settings)}{', on all training rows' * refit}"
     stops_early = not refit and task.patience < task.max_epochs
-    progress = PhaseProgress(title, len(groups), task.watched, run.log, at_most=stops_early)
+    long = advice(run.settings) if on_cpu() else ""
+    progress = PhaseProgress(title, len(groups), task.watched, run.log, at_most=stops_early, if_long=long)
     profiler = Profiler(run.workdir.path / PROFILE / name, run.settings.train.profile, run.log, partial(_wait_for_all, run))
 
     watching = [ProgressBar(progress), profiler]
 
     def train(group: list[FoldData], stop: Callable[[], bool]) -> Callable[[], None]:
         checkpoints = run.workdir.path / "checkpoints" / "-".join([target, *(str(f.number) for f in group), *["refit"] * refit])
-        trainer = _trainer(run, name, run.executor(plan), group, checkpoints, stop, watching, refit=refit)
+        trainer = group_trainer(run, name, run.executor(plan), group, checkpoints, stop, watching, refit=refit)
         return partial(finish, group, _parameters(trainer.run(), len(group)), checkpoints)
 
     def finish(group: list[FoldData], found: list[FoldParameters], checkpoints: Path) -> None:
@@ -156,7 +161,7 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
     return {f.number for f in left}
 
 
-def _trainer(
+def group_trainer(
     run: Run,
     name: str,
     executor: Executor,
@@ -165,8 +170,20 @@ def _trainer(
     stop: Callable[[], bool],
     watching: Sequence[Callback],
     *,
-    refit: bool,
+    refit: bool = False,
 ) -> Trainer:
+    """What trains a group of folds.
+
+    Args:
+      run: the run.
+      name: the task.
+      executor: of the group's plan.
+      group: the folds.
+      directory: of checkpoints.
+      stop: whether training is asked to stop.
+      watching: further callbacks.
+      refit: on all training rows.
+    """
     task, plan, train = run.task(name, executor.axis_name), executor.plan, run.settings.train
     padded = [group[min(i, len(group) - 1)] for i in range(executor.width)]
     initial = _initial_state(run, task, executor, padded, refit=refit)

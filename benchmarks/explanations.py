@@ -1,6 +1,6 @@
 """Explanations against the law of the synthetic data, which is known: do they rank modalities and columns as it does?
 
-python -m benchmarks.explanations --work DIR [--config attention] [--dropout 0,0.2] [--rows 300]
+python -m benchmarks.explanations --work DIR [--config attention] [--dropout 0,0.2,0.5] [--rows 300]
 
 The law says of every row the probability of each class given any subset of its parts, so its Shapley values and its permutation
 importance are exact. Each fold explains held-out rows alone, for the class that the law predicts.
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, help="folder of the runs")
     parser.add_argument("--config", default="attention")
-    parser.add_argument("--dropout", default="0,0.2")
+    parser.add_argument("--dropout", default="0,0.2,0.5")
     parser.add_argument("--rows", type=int, default=300, help="held-out rows a fold")
     args = parser.parse_args()
     say(json.dumps(environment()))

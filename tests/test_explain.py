@@ -244,13 +244,11 @@ def test_cells_are_text_not_html():
     assert "&lt;<span" in shown
 
 
-def test_modality_dropout_never_takes_all_and_does_not_know_how_many_devices_there_are():
-    present_BxM = jax.random.bernoulli(jax.random.key(1), 0.8, (4000, 3)).at[:, 0].set(True)
+def test_modality_dropout_takes_its_share_and_does_not_know_how_many_devices_there_are():
+    present_BxM = jax.random.bernoulli(jax.random.key(1), 0.8, (4000, 3))
     drop = partial(drop_modalities, jax.random.key(0), rate=0.3)
     left_BxM = drop(present_BxM, axis_name=None)
-    assert left_BxM.any(axis=1).all()
     assert not (left_BxM & ~present_BxM).any()
-    three = present_BxM.all(axis=1)
-    assert float(left_BxM[three].mean()) == pytest.approx(0.7 + 0.3**3, abs=0.02)
+    assert float(left_BxM.sum() / present_BxM.sum()) == pytest.approx(0.7, abs=0.02)
     sharded = jax.vmap(partial(drop, axis_name="devices"), axis_name="devices")(present_BxM.reshape(4, 1000, 3))
     np.testing.assert_array_equal(sharded.reshape(4000, 3), left_BxM)

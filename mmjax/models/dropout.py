@@ -17,14 +17,13 @@ def own_rows(drawn: Array, rows: int, axis_name: str | None) -> Array:
 
 
 def drop_modalities(key: Array, present_BxM: Bool[Array, "B M"], rate: float, axis_name: str | None) -> Bool[Array, "B M"]:
-    """Takes each modality of a row away with probability `rate` (Neverova et al. 2016), but never all that a row has.
+    """Takes each modality of a row away with probability `rate` (Neverova et al. 2016).
 
-    A row that would be left with nothing stays as it is.
+    A row that is left with nothing teaches what to predict of nothing: the base value of its explanation.
     """
     rows = len(present_BxM)
     kept_BxM = jax.random.bernoulli(key, 1 - rate, (all_rows(rows, axis_name), present_BxM.shape[1]))
-    left_BxM = present_BxM & own_rows(kept_BxM, rows, axis_name)
-    return jnp.where(jnp.any(left_BxM, axis=1, keepdims=True), left_BxM, present_BxM)
+    return present_BxM & own_rows(kept_BxM, rows, axis_name)
 
 
 class GlobalDropout(nn.Module):

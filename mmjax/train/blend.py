@@ -48,6 +48,8 @@ _TREES = {
 """LightGBM's own names. Modest values that suit a thousand rows as well as a hundred thousand; early stopping does the rest."""
 _REPEATABLE = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 """The same trees by any number of threads, and nothing on the screen."""
+_VALUES_A_THREAD = 200_000
+"""Threads that each have fewer numbers to read wait for each other longer than they work."""
 _ONE_AT_A_TIME = threading.Lock()
 """Folds are finished in threads, and one boosting keeps every core at work."""
 
@@ -87,7 +89,7 @@ class Blend:
           task: the classifier.
           fold: its rows, encoded as they are trained on.
           network_vxK: the network's probabilities of all inner validation rows.
-          threads: that LightGBM uses; 0: one a core. The result is the same.
+          threads: that LightGBM uses; 0: one a core, fewer for a small table. The result is the same.
           stop: whether the run was asked to stop, asked once a round.
 
         Raises:
@@ -97,7 +99,7 @@ class Blend:
         label_N, classes = fold.arrays["label"], task.spec.classes
         shares_K = np.bincount(label_N[fold.parts.train][label_N[fold.parts.train] >= 0], minlength=len(classes)).astype(float)
         shares_K /= max(1.0, shares_K.sum())
-        options = {"seed": task.settings.train.seed, "threads": threads or cores(), "stop": stop}
+        options = {"seed": task.settings.train.seed, "threads": threads, "stop": stop}
         with _ONE_AT_A_TIME:
             trees, rounds = _boost(fold, label_N, np.flatnonzero(shares_K), **options)
         _, widths = _read(fold, fold.parts.train[:0])
@@ -133,7 +135,7 @@ class Blend:
             )
         p_nxK = np.tile(np.array(self.shares), (len(rows), 1))
         if self.trees and len(rows):
-            p_nxK[:, np.flatnonzero(self.shares)] = self._booster.predict(matrix_nxD, num_threads=cores())
+            p_nxK[:, np.flatnonzero(self.shares)] = self._booster.predict(matrix_nxD, num_threads=_threads(matrix_nxD))
         return p_nxK
 
     def apply(
@@ -263,7 +265,7 @@ def _boost(
       label_N: class index of every row.
       found_k: classes of the training rows; LightGBM is told of no other.
       seed: of its draws of rows and features.
-      threads: that it uses.
+      threads: see `Blend.fit`.
       stop: see `Blend.fit`.
     """
     package = lightgbm()
@@ -271,18 +273,23 @@ def _boost(
     if len(found_k) < 2 or not len(valid):
         return "", 0
     settings = {"objective": "multiclass", "num_class": len(found_k), "metric": "multi_logloss"}
-    settings |= {**_TREES, **_REPEATABLE, "seed": seed, "num_threads": threads}
+    train_nxD, valid_vxD = _read(fold, train)[0], _read(fold, valid)[0]
+    settings |= {**_TREES, **_REPEATABLE, "seed": seed, "num_threads": threads or _threads(train_nxD)}
 
     def ask(_: Any) -> None:
         if stop():
             raise Interrupted(f"Stopped by a signal while fold {fold.number} was boosted; the same command goes on from there.")
 
-    data = package.Dataset(_read(fold, train)[0], np.searchsorted(found_k, label_N[train]), params=settings)
-    judge = data.create_valid(_read(fold, valid)[0], np.searchsorted(found_k, label_N[valid]))
+    data = package.Dataset(train_nxD, np.searchsorted(found_k, label_N[train]), params=settings)
+    judge = data.create_valid(valid_vxD, np.searchsorted(found_k, label_N[valid]))
     callbacks = [package.early_stopping(_PATIENCE, verbose=False), ask]
     booster = package.train(settings, data, _ROUNDS, valid_sets=[judge], callbacks=callbacks)
     text = booster.model_to_string(num_iteration=booster.best_iteration)
     return re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", text), booster.best_iteration
+
+
+def _threads(matrix_nxD: Float[np.ndarray, "n D"]) -> int:
+    return min(cores(), 1 + matrix_nxD.size // _VALUES_A_THREAD)
 
 
 def _read(fold: FoldData, rows: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n D"], dict[str, int]]:

@@ -16,9 +16,12 @@ from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.dataset import open_dataset
 from mmjax.datasets.splits import FOLDS, load_folds
+from mmjax.encoding.base import TableContext, TrainingLabels
+from mmjax.encoding.entity_columns import EntityReader
 from mmjax.errors import CheckpointError, ConfigError, DataError, Interrupted
 from mmjax.inference import Ensemble
 from mmjax.modalities.base import InputSpec
+from mmjax.modalities.entity import EntityEncoder
 from mmjax.modalities.image import Image
 from mmjax.modalities.tabular import Tabular
 from mmjax.train.blend import Blend, blends, check_blend
@@ -59,7 +62,9 @@ TASK: Any = SimpleNamespace(settings=Settings(), spec=SimpleNamespace(classes=CL
 def network(fold: Any, wrong: float = 0.3) -> np.ndarray:
     """Probabilities of the validation rows by a network that is rather sure, and wrong about a share of them."""
     label = np.maximum(fold.arrays["label"][fold.parts.valid], 0)
-    said = np.where(np.random.default_rng(1).random(300)[fold.parts.valid] < wrong, (label + 1) % 3, label)
+    said = np.where(
+        np.random.default_rng(1).random(len(fold.arrays["label"]))[fold.parts.valid] < wrong, (label + 1) % 3, label
+    )
     return 0.05 + 0.8 * np.eye(4)[said]
 
 
@@ -148,6 +153,24 @@ def test_what_trees_read_of_modalities():
     other[absent] = 5
     seen = made_fold(**{"vectors/vector": other})
     np.testing.assert_array_equal(blend.probabilities(seen, absent), blend.probabilities(fold, absent))
+
+
+def test_trees_cannot_read_a_rows_label_from_what_others_have():
+    """Labels at random: a seller's label frequencies without the row itself would tell them, in validation rows too."""
+    rng = np.random.default_rng(0)
+    seller, label = rng.integers(0, 4, 600), rng.integers(0, 3, 600).astype(np.int32)
+    reader = EntityReader("seller", TableContext("rows.csv", Path(), DataReport(), Path()))
+    reader.take({"seller": [f"s{s}" for s in seller]}, 0)
+    columns, rows = reader.finish([]), np.arange(480)
+    labels = TrainingLabels(rows, label, 3)
+    parts, present = EntityEncoder.fit(columns, labels, 5.0).transform_training(columns, labels)
+    arrays = {"tabular/id": seller.astype(np.uint8)[:, None], "tabular/number": np.zeros((600, 0), np.float32)}
+    arrays |= {f"entity/{part}": value for part, value in parts.items()}
+    kinds = {"tabular": "tabular", "entity": "entity"}
+    present_NxM = np.stack([np.ones(600, bool), present], axis=1)
+    fold: Any = SimpleNamespace(number=0, arrays=arrays | {"present": present_NxM, "label": label})
+    fold.parts, fold.encoders = FoldRows(rows[:380], rows[380:], np.arange(480, 600)), SimpleNamespace(kinds=kinds)
+    assert fitted(fold).log_loss["boosting"] > 1.05, "log 3 is 1.099"
 
 
 def test_rows_encoded_otherwise_are_refused():

@@ -217,6 +217,8 @@ class Modality(ABC):
     def boosting_features(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What boosted trees read of it, by name, each N x D: by default the parts that are rows of floating-point numbers.
 
+        Nothing that is a sum over an entity's rows less the row's own label: trees would read the label from the difference.
+
         Args:
           arrays: of all rows, by part.
         """

@@ -101,6 +101,7 @@ class ModelSettings:
     input_dropout: float = below_one(0.0)  # of dense towers' inputs
     modality_dropout: float = below_one(0.0)  # of whole modalities in training; paper: none
     head: HeadSettings = field(default_factory=HeadSettings)
+    blend: str = choice("none", "lightgbm")  # of each fold's probabilities with boosted trees' (train/blend.py); paper: none
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
 
 
@@ -233,6 +234,8 @@ def _check(settings: Settings) -> None:
         why = f"config.model.fusion is {model.fusion!r}"
         raise ConfigError(f"config.model.attention={model.attention} has no effect: {why}; set config.model.fusion=attention.")
     registry.tasks()[settings.task].check(settings)
+    if model.blend != "none":
+        _check_blend(settings)
     if cv.folds < 2:
         raise ConfigError(f"config.cv.folds is {cv.folds}; it must be at least 2.")
     outside = [f for f in cv.only if not 0 <= f < cv.folds]
@@ -240,6 +243,22 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"config.cv.only names fold {outside[0]}; folds are 0 to {cv.folds - 1}.")
     if not 0 < cv.valid_fraction < 1:
         raise ConfigError(f"config.cv.valid_fraction is {cv.valid_fraction}; it must lie between 0 and 1.")
+
+
+def _check_blend(settings: Settings) -> None:
+    """Refuses what leaves nothing to blend, or no rows to find the weight on."""
+    blend = f"config.model.blend={settings.model.blend}"
+    if not registry.tasks()[settings.task].predicts_classes:
+        raise ConfigError(f"{blend} has no effect: config.task={settings.task} has no classes; set config.model.blend=none.")
+    if settings.train.refit:
+        raise ConfigError(
+            f"{blend} finds its weight on the inner validation rows, which config.train.refit=True trains on; set "
+            "config.train.refit=False."
+        )
+    if settings.cv.valid_fraction == 0:
+        raise ConfigError(
+            f"{blend} finds its weight on inner validation rows, but config.cv.valid_fraction is 0; set it to 0.1, for one."
+        )
 
 
 def _build(cls: type, values: dict[str, Any], where: str) -> Any:

@@ -24,6 +24,7 @@ from mmjax.io.workdir import SCHEMA, read_config, read_json
 from mmjax.modalities.base import InputSpec
 from mmjax.schema import Schema
 from mmjax.tasks.base import Task, make_task, phases
+from mmjax.train.blend import BLEND, Blend, blends
 from mmjax.train.fold_data import FoldData, FoldParameters, evaluation_batch, fold_constants
 from mmjax.train.fold_rows import FoldRows
 from mmjax.train.step import FoldArrays, predictor
@@ -83,12 +84,14 @@ class Member:
       encoders: as saved with the fold.
       restore: reads the parameters of each of its tasks, by name.
       kept: these, where they are small enough to stay in memory.
+      blend: what its network is blended with, if anything.
     """
 
     number: int
     encoders: FoldEncoders
     restore: Callable[[], dict[str, FoldParameters]]
     kept: dict[str, FoldParameters] | None = None
+    blend: Blend | None = None
 
     @property
     def parameters(self) -> dict[str, FoldParameters]:
@@ -129,6 +132,7 @@ class Ensemble:
         Raises:
           WorkdirError: not a workdir, or no fold is finished.
           CheckpointError: a file is damaged, or parameters belong to another config.
+          ConfigError: the folds are blended with LightGBM, which is not installed.
         """
         path = Path(workdir)
         settings = load_settings(path)
@@ -144,6 +148,8 @@ class Ensemble:
             encoders = FoldEncoders.load(folder / "encoders.json")
             member = Member(number, encoders, lambda folder=folder: ensemble._restore(folder, fingerprint))
             parameters = member.restore()  # refuses a folder that does not fit before anything is predicted
+            if blends(settings):
+                member.blend = Blend.load(folder / BLEND, fingerprint)
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(parameters))
             if size <= room:
                 member.kept, room = parameters, room - size
@@ -221,7 +227,7 @@ class Ensemble:
         rows: Int[np.ndarray, " n"],
         size: int,
     ) -> dict[str, np.ndarray]:
-        """The last task's outputs of some rows by one fold; before, the codes that it reads, if any.
+        """The last task's outputs of some rows by one fold, blended where it is; before, the codes that it reads, if any.
 
         Args:
           member: the fold.
@@ -235,7 +241,15 @@ class Ensemble:
         if last.code_width:
             coder = before[-1]
             fold.codes = self._codes(coder, fold, parameters[coder.name], len(arrays["label"]))
-        return predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
+        out = predict_in_batches(last, fold, parameters[last.name], rows, batch_size=size)
+        return out if member.blend is None else member.blend.apply(last, fold, rows, out)
+
+    def blended(self, member: Member, arrays: dict[str, np.ndarray], out: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The network's outputs of all rows of `arrays` as the fold predicts, which is with its trees where it has any."""
+        if member.blend is None:
+            return out
+        task, rows = self.chain[-1], np.arange(len(arrays["label"]))
+        return member.blend.apply(task, self._fold(task, member, arrays, rows), rows, out)
 
     def _codes(self, task: Task, fold: FoldData, parameters: FoldParameters, count: int) -> np.ndarray:
         """h_mm of all `count` rows of `fold`."""

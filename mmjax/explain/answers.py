@@ -78,7 +78,10 @@ class FoldAnswers:
                 logits = program(variables, batch | self._constant, keep_sxM[:, None] & batch["present"])
                 count = min(step, len(keep_SxM) - at)
                 for s, logits_BxK in enumerate(np.asarray(logits)[:count], at):
-                    found_SxNxK[s, rows] = self._task.probabilities({"logits": logits_BxK})[: rows.stop - rows.start]
+                    seen = {name: values[: rows.stop - start] for name, values in batch.items()}
+                    seen["present"] = seen["present"] & keep_SxM[s]
+                    out = {"logits": logits_BxK[: rows.stop - start]}
+                    found_SxNxK[s, rows] = self._task.probabilities(self._ensemble.blended(self._member, seen, out))
         return found_SxNxK
 
     def gradient(self, name: str, values_BxX: np.ndarray, others: Arrays, class_index: int) -> np.ndarray:
@@ -93,7 +96,9 @@ class FoldAnswers:
         program = _gradient(self._task, self._before[-1] if self._task.code_width else None, name, class_index)
         variables = [(p.params, p.batch_stats) for p in (self._parameters[task.name] for task in self._chain())]
         weight = {"weight": np.ones(len(values_BxX), np.float32)}
-        return np.asarray(program(variables, others | weight | self._constant, values_BxX))
+        gradient = np.asarray(program(variables, others | weight | self._constant, values_BxX))
+        blend = self._member.blend  # trees do not look at pictures
+        return gradient if blend is None else (1 - blend.weight) * gradient
 
     def _chain(self) -> list[Task]:
         return [*(self._before[-1:] if self._task.code_width else []), self._task]

@@ -220,6 +220,17 @@ class Modality(ABC):
     def target(sizes: Sizes, model: Any) -> Target:
         """What the autoencoder reconstructs of it."""
 
+    @staticmethod
+    def boosting_features(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What boosted trees read of it, by name, each N x D: by default the parts that are rows of floating-point numbers.
+
+        Nothing that is a sum over an entity's rows less the row's own label: trees would read the label from the difference.
+
+        Args:
+          arrays: of all rows, by part.
+        """
+        return {part: value for part, value in arrays.items() if value.ndim == 2 and np.issubdtype(value.dtype, np.floating)}
+
     @classmethod
     def initial_values(cls, encoder: Any, settings: Any, report: DataReport | None = None) -> dict[str, np.ndarray]:
         """Start values that are not drawn: "tower/<parameter>" or "target/<parameter>" -> its first rows."""

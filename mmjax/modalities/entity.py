@@ -94,6 +94,15 @@ class Entity(Modality):
         return {"place": ((1,), np.float32), "label": label, "score": score}
 
     @staticmethod
+    def boosting_features(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The count alone.
+
+        A training row's label frequencies are its value's less its own label. Trees can tell values apart, so they would read
+        the label from that difference, which no held-out row has.
+        """
+        return {"place": arrays["place"]}
+
+    @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """A dense layer over each; what the value says of the classes goes straight to their scores, too."""
         module = Blocks((model.entity.width,) * 2, dtype, model.input_dropout, axis_name, parent=None)

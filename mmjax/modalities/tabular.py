@@ -109,6 +109,11 @@ class Tabular(Modality):
         return {"column_weight": own_D.astype(np.float32), "group": group_O}
 
     @staticmethod
+    def boosting_features(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Categories as their codes, and numbers: trees need no one-hot columns."""
+        return {part: arrays[part] for part in ("id", "number")}
+
+    @staticmethod
     def tower(sizes: Sizes, model: Any, *, dtype: Any, axis_name: str | None) -> Tower:
         """An MLP (paper, section 4.1, #1)."""
         units = (*model.tabular.hidden, model.width)

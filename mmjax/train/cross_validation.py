@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mmjax.config import Settings
@@ -26,6 +27,7 @@ from mmjax.io.signals import stop_requests
 from mmjax.io.workdir import Workdir
 from mmjax.tasks import metrics
 from mmjax.tasks.base import phases, task_class
+from mmjax.train.blend import BLEND, Blend, blends, check_blend, lightgbm
 from mmjax.train.execution.compile import PREDICT
 from mmjax.train.fold_data import FoldData, FoldParameters
 from mmjax.train.fold_training import SEARCH, compile_ahead, train_phase
@@ -73,6 +75,8 @@ def repeat_folders(workdir: str | Path, repeats: int) -> list[Path]:
 def _cross_validate(settings: Settings, folder: Workdir, log: RunLog) -> dict[str, Any]:
     if settings.model.lacking == "leave_out":
         settings = leave_out_lacking(settings, find_files(settings.data).schema, log)
+    if blends(settings):
+        lightgbm()  # not told after an hour's training
     with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:
         run = open_run(settings, folder, log, stop)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))
@@ -80,6 +84,7 @@ def _cross_validate(settings: Settings, folder: Workdir, log: RunLog) -> dict[st
         processes.barrier("the folds left are counted")
         if left:
             fit_folds(run, left)
+            check_blend(settings, run.task(phases(settings)[-1]).spec, run.folds)
         record(run)
         if left:
             _discard_remains(run, left)
@@ -115,10 +120,13 @@ def _after_training(run: Run, name: str, fold: FoldData, parameters: FoldParamet
             fold.codes = _predict(run, name, fold, parameters, np.arange(len(run.fold_N)))["h_mm"]
         return
     task, rows = run.task(name), fold.parts.test
-    out = _predict(run, name, fold, parameters, rows)
+    out, facts = _predict(run, name, fold, parameters, rows), parameters.facts
+    if blends(run.settings):
+        blend = _blend(run, name, fold, parameters)
+        out, facts = blend.apply(task, fold, rows, out), facts | {BLEND: blend.facts}
     label_N = run.dataset.label[rows]
     columns = {"id": run.dataset.table.ids[rows], "fold": fold.number, **task.prediction_columns(label_N, out)}
-    done = {"fold": fold.number, "rows": len(rows), **parameters.facts, "metrics": task.metrics(label_N, out)}
+    done = {"fold": fold.number, "rows": len(rows), **facts, "metrics": task.metrics(label_N, out)}
     write_fold(run.workdir.path, fold.number, columns, done)
 
 
@@ -128,8 +136,22 @@ def _predict(run: Run, name: str, fold: FoldData, parameters: FoldParameters, ro
     return predict_in_batches(run.task(name), fold, parameters, rows, batch_size=batch, allocate=run.allocate)
 
 
+def _blend(run: Run, name: str, fold: FoldData, parameters: FoldParameters) -> Blend:
+    """The fold's boosted trees and their weight, made where the workdir does not hold them yet; always as they were saved."""
+    directory = run.model_dir(fold.number, BLEND)
+    if not checkpoint.has_model(directory):
+        task = run.task(name)
+        network_vxK = task.probabilities(_predict(run, name, fold, parameters, fold.parts.valid))
+        if processes.is_primary():
+            alone = jax.process_count() == 1  # else the others wait for what is saved, whatever this one was asked
+            stop = run.stop if alone else lambda: False
+            Blend.fit(task, fold, network_vxK, stop=stop).save(directory, run.fingerprint)
+        processes.barrier(f"{directory} written")
+    return Blend.load(directory, run.fingerprint)
+
+
 def _is_finished(run: Run, number: int) -> bool:
-    """Whether a fold has its encoders, models, predictions and done.json. What was deleted is made anew.
+    """Whether a fold has its encoders, models, trees if it is blended, predictions and done.json; what is gone is made anew.
 
     The models' checksums are compared: every photo was just read for its own, and models are small beside photos.
 
@@ -137,7 +159,7 @@ def _is_finished(run: Run, number: int) -> bool:
       CheckpointError: encoders or a model are there but damaged; says what to delete.
     """
     folder = run.workdir.path / f"fold_{number}"
-    models = [run.model_dir(number, name) for name in phases(run.settings)]
+    models = [run.model_dir(number, name) for name in (*phases(run.settings), *([BLEND] if blends(run.settings) else []))]
     # A list, so that several processes meet at every model's barrier.
     if not all([checkpoint.has_model(m) for m in models]):  # noqa: C419
         return False
@@ -151,7 +173,8 @@ def _is_finished(run: Run, number: int) -> bool:
 
 def _discard_remains(run: Run, numbers: Sequence[int]) -> None:
     """Takes away what unfinished folds must not keep: the mark of a finished fold, and models made from one that is gone."""
-    first, *later = phases(run.settings)
+    names = phases(run.settings)
+    first, *later = names
     for number in numbers if processes.is_primary() else ():
         folder = run.workdir.path / f"fold_{number}"
         if (folder / DONE).exists():
@@ -161,6 +184,8 @@ def _discard_remains(run: Run, numbers: Sequence[int]) -> None:
         if later and not (run.model_dir(number, first) / MANIFEST).exists():
             for name in (SEARCH, *later):
                 checkpoint.remove(run.model_dir(number, name))
+        if blends(run.settings) and not (run.model_dir(number, names[-1]) / MANIFEST).exists():
+            checkpoint.remove(run.model_dir(number, BLEND))
     processes.barrier("what unfinished folds must not keep is gone")
 
 

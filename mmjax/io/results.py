@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import io
+import json
+import resource
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from mmjax.io.atomic import write_json, write_text
 from mmjax.io.processes import is_primary
 from mmjax.io.workdir import damaged, read_json
 
-DONE, SUMMARY, PREDICTIONS = "done.json", "summary.json", "predictions.csv"
+DONE, SUMMARY, PREDICTIONS, RUN = "done.json", "summary.json", "predictions.csv", "run.json"
 _ADVICE = "delete it and run the same `mmjax train` command again, which predicts the fold's rows anew"
 
 
@@ -79,6 +81,42 @@ def join_predictions(workdir: Path, rows: Sequence[tuple[int, str]]) -> None:
             next(parts, None)
     if is_primary():
         write_text(workdir / PREDICTIONS, out.getvalue())
+
+
+def read_fold_columns(workdir: Path, folds: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of finished folds' predictions, as text, fold by fold; without the rest a million rows are small.
+
+    Raises:
+      WorkdirError: a file is missing or damaged.
+    """
+    found = []
+    for fold in folds:
+        try:
+            file = workdir / f"fold_{fold}" / PREDICTIONS
+            found.append(pd.read_csv(file, usecols=list(names), dtype=str, keep_default_na=False))
+        except (OSError, ValueError) as error:
+            raise _damaged(workdir, fold, error) from error
+    return pd.concat(found, ignore_index=True)
+
+
+def write_run(workdir: Path, seconds: float, versions: dict[str, Any]) -> None:
+    """Writes run.json: what a run took, which differs each time, so that summary.json does not.
+
+    Args:
+      workdir: of the run.
+      seconds: wall time of this session; those of earlier ones, if they came to their end, are added.
+      versions: of what ran.
+
+    Raises:
+      WorkdirError: the file cannot be written.
+    """
+    if not is_primary():
+        return
+    before = 0.0
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it only tells: a damaged one is made anew
+        before = float(json.loads((workdir / RUN).read_text(encoding="utf-8"))["seconds"])
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts kibibytes
+    write_json(workdir / RUN, {"seconds": round(before + seconds, 3), "peak_memory_bytes": peak, "versions": versions})
 
 
 def read_summary(workdir: Path) -> dict[str, Any]:

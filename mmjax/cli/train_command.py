@@ -17,6 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_config()
     parser.add_argument("--workdir", default="", help="folder of the run; runs/<config name> if left out")
     parser.add_argument("--verbose", action="store_true", help="plans, and a line an epoch, too")
+    parser.add_argument("--no-report", action="store_true", help="writes no report.html at the end")
     several = "several processes train one run"
     parser.add_argument("--distributed", action="store_true", help=f"{several}, found from SLURM, Kubernetes, TPU, ...")
     parser.add_argument("--coordinator", default="", help=f"{several}: HOST:PORT of process 0")
@@ -30,5 +31,5 @@ def main(arguments: Sequence[str]) -> int:
     if args.distributed or args.coordinator:
         processes.start(args.coordinator, args.processes, args.process)
     workdir = Path(args.workdir or Path("runs") / find(args.config)[0].stem)
-    cross_validate(settings, workdir=workdir, verbose=2 if args.verbose else 1)
+    cross_validate(settings, workdir=workdir, verbose=2 if args.verbose else 1, report=not args.no_report)
     return 0

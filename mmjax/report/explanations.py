@@ -1,4 +1,4 @@
-"""explanations.json of a workdir, where it is there: which modalities and columns count, and what spoke for a row's prediction."""
+"""explanations.json of a workdir, where it is there: which modalities and columns count, what spoke for a prediction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

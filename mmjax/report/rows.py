@@ -111,9 +111,7 @@ def cards(
         why = explained.get(name)
         said = {} if why is None else {"spoke": why.shapley, "spoke_for": why.name, "spoke_from": why.base_value}
         pictures = reader.photos(row) if photos else {}
-        return Card(
-            name, example.label, example.prediction, example.right, example.shares, pictures, short, long, **said
-        )
+        return Card(name, example.label, example.prediction, example.right, example.shares, pictures, short, long, **said)
 
     return [Cards(group.title, group.caption, [card(example) for example in group.rows]) for group in groups]
 

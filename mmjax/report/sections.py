@@ -21,7 +21,9 @@ _MOST_BARS = 30
 def glance(run: RunFiles, baselines: Sequence[Baseline]) -> Iterator[AnyPart]:
     """What a reader wants to know first."""
     name, summary = run.metric, run.summary
-    items = [(metrics.title(name), metrics.show(name, summary["mean"][name], summary["std"][name]), "held-out rows, mean ± std")]
+    items = [
+        (metrics.title(name), metrics.show(name, summary["mean"][name], summary["std"][name]), "held-out rows, mean ± std")
+    ]
     for baseline in baselines[-1:]:
         mean, std = _mean(baseline, name)
         items.append((metrics.title(name), metrics.show(name, mean, std), baseline.name.split(":")[0]))
@@ -31,7 +33,9 @@ def glance(run: RunFiles, baselines: Sequence[Baseline]) -> Iterator[AnyPart]:
     if run.classes:
         items.append(("classes", str(len(run.classes)), f"of {run.schema.label}"))
     if "seconds" in run.run:
-        items.append(("time", _duration(run.run["seconds"]), f"peak memory {run.run.get('peak_memory_bytes', 0) / 2**30:.1f} GiB"))
+        items.append(
+            ("time", _duration(run.run["seconds"]), f"peak memory {run.run.get('peak_memory_bytes', 0) / 2**30:.1f} GiB")
+        )
     yield Numbers(items)
 
 
@@ -45,7 +49,11 @@ def trained(run: RunFiles) -> Iterator[AnyPart]:
         ("folds", f"{run.summary['folds_finished']} of {run.summary['folds']} finished"),
         ("device", f"{last.get('device_count', '?')} x {last.get('device', '?')} ({last.get('backend', '?')})"),
         ("machine", f"{last.get('platform', '?')}, {last.get('cpu_count', '?')} CPU cores"),
-        ("versions", ", ".join(f"{n} {versions[n]}" for n in ("mmjax", "jax") if versions.get(n)) + f", Python {last.get('python', '?')}"),
+        (
+            "versions",
+            ", ".join(f"{n} {versions[n]}" for n in ("mmjax", "jax") if versions.get(n))
+            + f", Python {last.get('python', '?')}",
+        ),
         ("began", run.sessions[0].get("date", "?") if run.sessions else "?"),
         ("sessions", str(len(run.sessions))),
     ]
@@ -54,7 +62,9 @@ def trained(run: RunFiles) -> Iterator[AnyPart]:
     yield Facts([pair for pair in pairs if "?" not in pair[1]])
     if rows := changed_settings(run.settings):
         caption = "All others are at their defaults."
-        yield ValueTable("Settings that differ from their default", caption, ("setting", "value", "default"), rows, (0, 1, 2), 15)
+        yield ValueTable(
+            "Settings that differ from their default", caption, ("setting", "value", "default"), rows, (0, 1, 2), 15
+        )
 
 
 def changed_settings(settings: Settings) -> list[list[str]]:
@@ -70,7 +80,9 @@ def data(run: RunFiles) -> Iterator[AnyPart]:
     pairs += [("label", run.schema.label)] if run.schema.label else []
     pairs += [("folder", str(settings.root))] if settings.root else []
     grouped = run.settings.cv.group
-    pairs.append(("folds", f"grouped by {grouped}: no group is in two" if grouped else "random, with equal shares of each class"))
+    pairs.append(
+        ("folds", f"grouped by {grouped}: no group is in two" if grouped else "random, with equal shares of each class")
+    )
     yield Facts(pairs)
     if run.classes and "label" in run.predictions:
         counts = Counter(run.predictions["label"].tolist())
@@ -90,7 +102,10 @@ def problems(report: Mapping[str, Any]) -> Iterator[AnyPart]:
     rows = []
     for kind, count in sorted(report.get("counts", {}).items(), key=lambda entry: -entry[1]):
         first = next(iter(report.get("entries", {}).get(kind, ())), {})
-        place = [Path(str(first.get("file", ""))).name, *(f"{key} {first[key]}" for key in ("row", "column", "value") if key in first)]
+        place = [
+            Path(str(first.get("file", ""))).name,
+            *(f"{key} {first[key]}" for key in ("row", "column", "value") if key in first),
+        ]
         rows.append([kind.replace("_", " "), f"{count:,}", ", ".join(filter(None, place)), str(first.get("action", ""))])
     if rows:
         caption = "All of them, up to a thousand of a kind, are in data_report.json."
@@ -117,16 +132,20 @@ def scores(run: RunFiles, baselines: Sequence[Baseline], why_none: str) -> Itera
     if baselines:
         lines = [[b.name, *(metrics.show(n, *_mean(b, n)) if _has(b, n) else "" for n in names)] for b in baselines]
         lines.append([f"this run: {summary['title']}", *body[0][1:]])
-        sampled = f" They were trained on {MOST_ROWS:,} rows of each fold, drawn at random; this run on all." if _sampled(run) else ""
+        sampled = (
+            f" They were trained on {MOST_ROWS:,} rows of each fold, drawn at random; this run on all." if _sampled(run) else ""
+        )
         caption = f"Simple models on the same folds: what a network must beat to be worth its cost.{sampled}"
         yield ValueTable("Beside simple models", caption, ("", *titles), lines, strong=[len(lines) - 1])
     if why_none:
         yield Note(why_none)
     name = run.metric
     scale = 100.0 if name in run.task.percent else 1.0
-    rows = [Scored(b.name.split(":")[0], [scale * v[name] for v in b.by_fold.values()], False) for b in baselines if _has(b, name)]
+    rows = [
+        Scored(b.name.split(":")[0], [scale * v[name] for v in b.by_fold.values()], False) for b in baselines if _has(b, name)
+    ]
     own = [scale * done["metrics"][name] for done in summary["by_fold"].values()]
-    caption = "A dot is a fold, the stroke the mean. Where the dots of two models lie apart, the difference is more than chance."
+    caption = "A dot is a fold, the stroke the mean. Where the dots of two models lie apart, there is a difference."
     yield dots([*rows, Scored("this run", own, True)], f"{metrics.title(name)} by fold", caption, metrics.title(name))
 
 
@@ -145,8 +164,8 @@ def important(explained: Explanations, metric: str) -> Iterator[AnyPart]:
     kinds = dict.fromkeys(entry.kind for entry in explained.permutation)
     for kind, title in ((kind, {"modality": "Modalities", "column": "Columns"}.get(kind, kind)) for kind in kinds):
         found = sorted((e for e in explained.permutation if e.kind == kind), key=lambda e: -e.fall)
-        caption = f"How much {metrics.title(metric)} falls on held-out rows if a {kind}'s values are shuffled among them. Strokes are "
-        caption += "standard deviations over folds. What two inputs both know costs little when one of them is shuffled."
+        caption = f"How much {metrics.title(metric)} falls on held-out rows if a {kind}'s values are shuffled among them. "
+        caption += "Strokes are standard deviations over folds. What two inputs both know costs little when one is shuffled."
         left = len(found) - _MOST_BARS
         caption += f" The {left} least are left out." if left > 0 else ""
         percent = 100.0 if metrics.title(metric).endswith("%") else 1.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from mmjax import __version__
 from mmjax.errors import ConfigError, MmjaxError, WorkdirError
 from mmjax.io.atomic import write_text
+from mmjax.io.environment import short_versions
 from mmjax.report import sections
 from mmjax.report.baselines import Baseline, find_baselines
 from mmjax.report.contents import AnyPart, Note, Page, Section
@@ -87,7 +87,7 @@ def make_page(workdir: Path, *, photos: bool, baselines: bool, log: Callable[[st
         title=f"{run.summary['title']} on {run.name}",
         subtitle=" · ".join(filter(None, (", ".join(run.summary["modalities"]), str(workdir), began))),
         sections=[Section(anchor, title, parts) for anchor, title, parts in found if parts],
-        footer=f"Written by mmjax {__version__}. Everything on this page is computed from the files of the workdir.",
+        footer=f"Written by mmjax {short_versions()['mmjax']} from the files of the workdir.",
     )
 
 

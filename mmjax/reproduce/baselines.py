@@ -25,6 +25,7 @@ from mmjax.tasks.classification import Classification
 from mmjax.tasks.metrics import classification_metrics
 
 Arrays = dict[str, np.ndarray]
+_QUICK = ("majority", "logistic", "boosting")
 _ITERATIONS, _QUICK_TREES, _ONE_THREAD = 200, 500, 5000
 NAMES = {
     "majority": "largest class",
@@ -43,6 +44,7 @@ def run_baselines(
     most_rows: int = 0,
     most_trees: int = 0,
     only: Sequence[int] = (),
+    names: Sequence[str] = tuple(NAMES),
 ) -> dict[str, dict[int, dict[str, float]]]:
     """Metrics of each baseline by fold.
 
@@ -54,6 +56,7 @@ def run_baselines(
       most_rows: training rows of a fold, drawn at random where it has more; 0: all.
       most_trees: of boosting, which grows one a class and iteration; 0: as many as 200 iterations grow.
       only: folds that are held out; (): all.
+      names: of the baselines, as in `NAMES`.
     """
     found: dict[str, dict[int, dict[str, float]]] = {}
     ordered = Classification.ordered(dataset)
@@ -63,7 +66,8 @@ def run_baselines(
             rows = np.sort(np.random.default_rng(fold).choice(rows, most_rows, replace=False))
         encoders = FoldEncoders.fit(dataset, rows, grouped_by)
         arrays = encoders.encode(dataset, labels=training_labels(dataset, rows, grouped_by))
-        for name, p_nxK in _predictions(arrays, encoders.kinds, dataset, rows, test, _iterations(dataset, most_trees)):
+        iterations = _iterations(dataset, most_trees)
+        for name, p_nxK in _predictions(arrays, encoders.kinds, dataset, rows, test, iterations, names):
             found.setdefault(name, {})[fold] = classification_metrics(dataset.label[test], p_nxK, ordered)
             log(f"fold {fold}: {NAMES[name]}: accuracy {100 * found[name][fold]['accuracy']:.2f} %")
     return found
@@ -91,7 +95,7 @@ def baselines_of_run(
     group = settings.cv.group
     dataset = open_dataset(data, read, task=settings.task, group=group, report=DataReport(), schema=schema)
     fold_N = load_folds(folds, dataset.table.ids)
-    limits = {"most_rows": most_rows, "most_trees": _QUICK_TREES, "only": only}
+    limits = {"most_rows": most_rows, "most_trees": _QUICK_TREES, "only": only, "names": _QUICK}
     return run_baselines(dataset, fold_N, group_column(group, dataset.schema), log, **limits)
 
 
@@ -111,6 +115,7 @@ def _predictions(
     rows: Int[np.ndarray, " n"],
     test: Int[np.ndarray, " t"],
     iterations: int,
+    names: Sequence[str],
 ) -> Iterator[tuple[str, Float[np.ndarray, "t K"]]]:
     label_N, classes = dataset.label, len(dataset.classes)
     counts = np.bincount(label_N[rows], minlength=classes)
@@ -121,7 +126,7 @@ def _predictions(
     more = [name for name, kind in kind_of.items() if kind == "entity" or name == "words/neighbour"]
     plain = [name for name, kind in kind_of.items() if kind in _PLAIN and name not in more]
     for name, kept in (("boosting", plain), ("boosting_entity", [*plain, *more])):
-        if kept and (name == "boosting" or more):
+        if kept and name in names and (name == "boosting" or more):
             yield name, _boosted(_matrix(arrays, kept), label_N, classes, rows, test, iterations)
 
 

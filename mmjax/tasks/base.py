@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,7 @@ from mmjax.modalities.base import Batch, InputSpec
 from mmjax.modalities.shapes import blank_batch
 from mmjax.ops import prng
 from mmjax.schema import Schema
-from mmjax.tasks.parts import Examples, Part
-
-if TYPE_CHECKING:  # numbers alone need none
-    import pandas as pd
+from mmjax.tasks.parts import Shown
 
 Term = tuple[Float[Array, ""], Float[Array, ""]]
 """Sum and count, so that a mean over several devices or batches is exact, never an average of averages."""
@@ -38,7 +35,7 @@ class WeightedTerm(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Task(ABC):
+class Task(Shown, ABC):
     """One task; a class registers itself (`@register_task("regression")`).
 
     An object is static to jit, which knows it by identity.
@@ -55,7 +52,6 @@ class Task(ABC):
       primary: the metric people compare first.
       percent: metrics shown in percent.
       titles: of metrics, for people.
-      detail_columns: of predictions.csv, that `details` reads.
     """
 
     settings: Settings
@@ -70,7 +66,6 @@ class Task(ABC):
     primary: ClassVar[str] = ""
     percent: ClassVar[tuple[str, ...]] = ()
     titles: ClassVar[Mapping[str, str]] = {}
-    detail_columns: ClassVar[tuple[str, ...]] = ()
 
     # -- what a run does
 
@@ -255,26 +250,6 @@ class Task(ABC):
         """What summary.json says besides metrics: what needs no model, and the best possible where it is known."""
         del dataset, fold_N, done
         return {}
-
-    # -- what is shown of its results; `predictions` are held-out rows with the columns of predictions.csv
-
-    @classmethod
-    def details(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> dict[str, Any]:
-        """What summary.json says of the held-out rows of all folds together, of the columns `detail_columns` alone."""
-        del predictions, classes
-        return {}
-
-    @classmethod
-    def parts(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Part]:
-        """Plots and tables of the report, in order."""
-        del predictions, classes
-        return []
-
-    @classmethod
-    def examples(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Examples]:
-        """Rows of the report that are shown with their cells and photos."""
-        del predictions, classes
-        return []
 
 
 def make_task(name: str, settings: Settings, spec: InputSpec, axis_name: str | None = None) -> Task:

@@ -47,7 +47,9 @@ def confusion_matrix(predictions: pd.DataFrame, classes: Sequence[str]) -> Plot:
     share_KxK = counts_KxK / np.maximum(counts_KxK.sum(axis=1, keepdims=True), 1)
     numbered = len(names) <= _NUMBERED
     side = 2.6 + (0.52 if numbered else 0.27) * len(names)
-    caption = "A line is a class, a column what was predicted for its rows; the darker a cell, the larger its share of the line. "
+    caption = (
+        "A line is a class, a column what was predicted for its rows; the darker a cell, the larger its share of the line. "
+    )
     caption += "A good model is dark on the diagonal; a dark cell beside it names two classes that are mixed up. "
     caption += "Numbers are rows." if numbered else "Hidden are the numbers: there are too many cells."
     if len(names) < len(classes):
@@ -61,7 +63,9 @@ def confusion_matrix(predictions: pd.DataFrame, classes: Sequence[str]) -> Plot:
             color = "white" if share_KxK[i, k] > 0.55 else "#16324f"
             axes.text(k + 0.5, i + 0.5, f"{counts_KxK[i, k]:,}", ha="center", va="center", color=color, fontsize=9)
         places = np.arange(len(names)) + 0.5
-        axes.set_xticks(places, [cut(name) for name in names], rotation=45 if numbered else 90, ha="right" if numbered else "center")
+        axes.set_xticks(
+            places, [cut(name) for name in names], rotation=45 if numbered else 90, ha="right" if numbered else "center"
+        )
         axes.set_yticks(places, [cut(name) for name in names])
         axes.set(xlabel="predicted", ylabel="label", aspect="equal")
         axes.invert_yaxis()
@@ -110,14 +114,20 @@ def calibration(p_N: Float[np.ndarray, " N"], right_N: np.ndarray) -> tuple[Floa
 def reliability(predictions: pd.DataFrame, p_NxK: Float[np.ndarray, "N K"]) -> Plot:
     """The reliability diagram of the predicted class's probability."""
     bins, error = calibration(p_NxK.max(axis=1), (predictions["label"] == predictions["prediction"]).to_numpy())
-    caption = "How much a stated probability is worth. Rows are sorted into ten bins by the probability of the predicted class; a "
-    caption += "point is a bin, the higher, the more of its rows were right. On the line, probabilities are honest; below it the "
+    caption = (
+        "How much a stated probability is worth. Rows are sorted into ten bins by the probability of the predicted class; a "
+    )
+    caption += (
+        "point is a bin, the higher, the more of its rows were right. On the line, probabilities are honest; below it the "
+    )
     caption += "model is too sure, above it too modest. Bars are the bins' shares of all rows. "
     caption += f"The expected calibration error, the mean distance from the line, is {error:.3f}."
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        axes.bar((np.floor(bins[:, 0] * _BINS - 1e-9) + 0.5) / _BINS, bins[:, 2], 0.9 / _BINS, color=GREY, alpha=0.35, linewidth=0)
+        axes.bar(
+            (np.floor(bins[:, 0] * _BINS - 1e-9) + 0.5) / _BINS, bins[:, 2], 0.9 / _BINS, color=GREY, alpha=0.35, linewidth=0
+        )
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
         axes.plot(bins[:, 0], bins[:, 1], color=BLUE, marker="o", markersize=5, linewidth=1.6)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the predicted class", ylabel="share that is right")
@@ -157,12 +167,12 @@ def probabilities(predictions: pd.DataFrame, classes: Sequence[str]) -> Float[np
     return predictions[[f"p_{name}" for name in classes]].to_numpy(np.float64)
 
 
-def cut(name: str) -> str:
+def cut(name: str, longest: int = _LONGEST) -> str:
     """A name that fits beside a plot."""
     name = " ".join(str(name).split()) or "(empty)"
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _numbers(names: pd.Series, classes: Sequence[str]) -> Int[np.ndarray, " N"]:
+def _numbers(names: Any, classes: Sequence[str]) -> Int[np.ndarray, " N"]:
     index: dict[Any, int] = {name: k for k, name in enumerate(classes)}
     return names.map(index).fillna(-1).to_numpy(np.int64)

@@ -16,7 +16,9 @@ def error_histograms(predictions: pd.DataFrame, names: Sequence[str]) -> list[Pl
     """A histogram of each column of errors."""
     if not names:
         return []
-    caption = "How many held-out rows have which error; the line is the median. A long tail to the right is of rows that are unlike "
+    caption = (
+        "How many held-out rows have which error; the line is the median. A long tail to the right is of rows that are unlike "
+    )
     caption += "the others: look at the largest errors in predictions.csv."
 
     def draw(figure: "Figure") -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:  # imported where something is drawn
+    import pandas as pd
     from matplotlib.figure import Figure
 
 INK, FAINT = "#010203", "#010205"
@@ -87,3 +88,31 @@ class Examples:
 
 
 Part = Plot | ValueTable
+
+
+class Shown:
+    """What a task says of held-out rows; `predictions` have the columns of predictions.csv.
+
+    Attributes:
+      detail_columns: those that `details` reads.
+    """
+
+    detail_columns: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def details(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> dict[str, Any]:
+        """What summary.json says of the rows of all folds together, from `detail_columns` alone, as text."""
+        del predictions, classes
+        return {}
+
+    @classmethod
+    def parts(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Part]:
+        """Plots and tables of the report, in order."""
+        del predictions, classes
+        return []
+
+    @classmethod
+    def examples(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Examples]:
+        """Rows of the report that are shown with their cells and photos."""
+        del predictions, classes
+        return []

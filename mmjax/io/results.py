@@ -135,8 +135,8 @@ def read_summary(workdir: Path) -> dict[str, Any]:
     return summary
 
 
-def read_predictions(workdir: Path) -> pd.DataFrame:
-    """predictions.csv; ids and labels as text.
+def read_predictions(workdir: Path, needed: Sequence[str] = ("label", "prediction")) -> pd.DataFrame:
+    """predictions.csv; ids, labels and predictions as text; the columns `needed` must be there.
 
     Raises:
       WorkdirError: it is missing or damaged.
@@ -145,7 +145,7 @@ def read_predictions(workdir: Path) -> pd.DataFrame:
     try:
         text = {"id": str, "label": str, "prediction": str}
         found = pd.read_csv(file, dtype=text, keep_default_na=False)  # type: ignore[call-overload]
-        return found.astype({"label": str, "prediction": str})
+        return found.astype(dict.fromkeys(("id", *needed), str))
     except FileNotFoundError as error:
         raise WorkdirError(f"{file} is missing; {advice}.") from error
     except (OSError, ValueError, KeyError) as error:

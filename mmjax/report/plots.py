@@ -70,7 +70,7 @@ def dots(rows: Sequence[Scored], title: str, caption: str, label: str) -> Plot:
         axes = figure.subplots()
         for y, row in enumerate(rows):
             color = BLUE if row.ours else GREY
-            axes.scatter(row.scores, [y] * len(row.scores), s=26, color=color, alpha=0.65, linewidth=0)
+            axes.scatter(row.scores, [y] * len(row.scores), s=26, color=color, alpha=0.8, linewidth=0)
             axes.plot([np.mean(row.scores)] * 2, [y - 0.28, y + 0.28], color=ORANGE, linewidth=2.4)
         axes.set_yticks(range(len(rows)), [cut(row.name, 30) for row in rows])
         axes.set(xlabel=label, ylim=(len(rows) - 0.4, -0.6))

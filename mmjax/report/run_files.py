@@ -52,7 +52,7 @@ class RunFiles:
         """
         settings, summary = load_settings(workdir), read_summary(workdir)
         ids, fold_N = read_folds(workdir / FOLDS)
-        predictions = read_predictions(workdir)
+        predictions = read_predictions(workdir, task_class(phases(settings)[-1]).detail_columns)
         row_n = np.flatnonzero(np.isin(fold_N, [int(fold) for fold in summary["by_fold"]]))
         if len(row_n) != len(predictions) or [ids[i] for i in row_n] != predictions["id"].tolist():
             raise damaged(workdir / PREDICTIONS, "its rows are not those of folds.csv", "run the same training command again")

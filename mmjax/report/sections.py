@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,9 @@ def scores(run: RunFiles, baselines: Sequence[Baseline], why_none: str) -> Itera
 
 def learning(run: RunFiles) -> Iterator[AnyPart]:
     """A plot a phase."""
-    for title, events in run.events().items():
-        if plot := curves(title, events):
-            yield plot
+    plots = [plot for title, events in run.events().items() if (plot := curves(title, events))]
+    yield from plots[:1]
+    yield from (replace(plot, caption="") for plot in plots[1:])
 
 
 def important(explained: Explanations, metric: str) -> Iterator[AnyPart]:

@@ -20,7 +20,7 @@ from mmjax.report.rows import RowReader, cards
 from mmjax.report.run_files import RunFiles
 
 REPORT = "report.html"
-_ROWS = "Twelve held-out rows with what the model read of them, and what it said."
+_ROWS = "Some held-out rows with what the model read of them, and what it said."
 
 
 def write_report(

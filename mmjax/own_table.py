@@ -88,7 +88,7 @@ def cross_validate(
     summary = cross_validation.cross_validate(settings, workdir, log)
     log(run_tables.summary_table(summary))
     if report and processes.is_primary():
-        try_report(workdir, log)
+        try_report(workdir, log, baselines=processes.alone())  # others would wait for the simple models, and not for ever
     return summary
 
 

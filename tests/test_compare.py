@@ -86,6 +86,21 @@ def test_a_fold_of_one_alone_and_other_metrics_are_refused(three: list[Path], tm
         mmjax.compare([three[0], other])
 
 
+def test_folds_of_all_repeats_are_paired(tmp_path: Path):
+    """Breaks where the further repeats' folds are not looked at, or their scores are left out."""
+    runs = []
+    for name, skill in (("a", 1), ("b", 2)):
+        runs.append(fake_run(tmp_path / name, classes=3, seed=1, rows=200, skill=skill))
+        again = fake_run(runs[-1] / "repeat_1", classes=3, seed=2, rows=200, skill=skill)
+        first, second = (json.loads((folder / "summary.json").read_text()) for folder in (runs[-1], again))
+        repeats = {"repeats": {"means": [first["mean"], second["mean"]], "by_fold": [first["by_fold"], second["by_fold"]]}}
+        (runs[-1] / "summary.json").write_text(json.dumps(first | repeats))
+    assert set(mmjax.compare(runs)["folds"]) == {10}
+    save_folds(again / "folds.csv", np.array([f"r{i}" for i in range(200)], object), (np.arange(200) + 1) % 5)
+    with pytest.raises(WorkdirError, match="200 of 200 rows are in other folds"):
+        mmjax.compare(runs)
+
+
 def test_one_workdir_is_no_comparison(three: list[Path], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(ConfigError, match="at least two"):
         mmjax.compare(three[:1])

@@ -21,6 +21,7 @@ from mmjax.report.writer import render
 from mmjax.reproduce.statistics import Comparison, corrected_resampled_t_test, holm
 from mmjax.tasks import metrics
 from mmjax.tasks.parts import ValueTable
+from mmjax.train.cross_validation import repeat_folders
 
 TEST = (
     "The difference is to the first run, fold by fold. Corrected resampled t-test (Nadeau and Bengio 2003), two-sided, since "
@@ -36,7 +37,8 @@ class Run:
       name: its workdir, as given.
       title: what was trained.
       scores: by metric, then by repeat and fold.
-      ids, fold_N: of its table.
+      ids: of its table.
+      fold_RxN: fold of each row, by repeat.
       folds: of one repeat.
     """
 
@@ -44,7 +46,7 @@ class Run:
     title: str
     scores: Mapping[str, Mapping[tuple[int, str], float]]
     ids: Sequence[str]
-    fold_N: np.ndarray
+    fold_RxN: np.ndarray
     folds: int
 
 
@@ -151,11 +153,12 @@ def write_page(lines: Sequence[Line], out: Path) -> None:
 
 def _read(workdir: Path) -> Run:
     summary, settings = read_summary(workdir), load_settings(workdir)
-    ids, fold_N = read_folds(workdir / FOLDS)
+    ids, _ = read_folds(workdir / FOLDS)
     repeats: list[dict[str, Any]] = summary["repeats"]["by_fold"] if "repeats" in summary else [summary["by_fold"]]
     done = {(r, f): fold["metrics"] for r, folds in enumerate(repeats) for f, fold in folds.items()}
     scores = {name: {key: float(found[name]) for key, found in done.items()} for name in summary["mean"]}
-    return Run(str(workdir), str(summary["title"]), scores, ids, fold_N, settings.cv.folds)
+    fold_RxN = np.stack([read_folds(folder / FOLDS)[1] for folder in repeat_folders(workdir, len(repeats))])
+    return Run(str(workdir), str(summary["title"]), scores, ids, fold_RxN, settings.cv.folds)
 
 
 def _check_same(a: Run, b: Run) -> None:
@@ -169,7 +172,8 @@ def _check_same(a: Run, b: Run) -> None:
         raise WorkdirError(
             f"{both}: row {row + 1} is {a.ids[row]!r} in one, {b.ids[row]!r} in the other; compare runs on one table."
         )
-    if other := int(np.sum(a.fold_N != b.fold_N)):
+    shared = min(len(a.fold_RxN), len(b.fold_RxN))  # where one has more repeats, that is said below
+    if other := int(np.any(a.fold_RxN[:shared] != b.fold_RxN[:shared], axis=0).sum()):
         raise WorkdirError(
             f"{both}: {other} of {len(a.ids)} rows are in other folds; use the same cv.folds, cv.seed and cv.group."
         )
@@ -180,7 +184,7 @@ def _check_same(a: Run, b: Run) -> None:
 
 def _lines(name: str, runs: Sequence[Run]) -> list[Line]:
     keys, first = list(_first(runs[0])), runs[0]
-    held_out = np.count_nonzero(first.fold_N >= 0) / first.folds
+    held_out = np.count_nonzero(first.fold_RxN[0] >= 0) / first.folds
     rows = {"test_rows": held_out, "train_rows": held_out * (first.folds - 1)}
     values = [[run.scores[name][key] for key in keys] for run in runs]
     tests = [corrected_resampled_t_test(own, values[0], **rows) if len(keys) > 1 else None for own in values[1:]]

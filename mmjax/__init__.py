@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from mmjax.estimator import MultiModalClassifier, load
     from mmjax.own_table import cross_validate, propose_schema
     from mmjax.registry import register_modality, register_task
+    from mmjax.report.comparison import compare
 
 __version__ = "0.2.0"
 __all__ = [
     "MultiModalClassifier",
+    "compare",
     "cross_validate",
     "get_config",
     "load",
@@ -25,6 +27,7 @@ __all__ = [
 
 _WHERE = {
     "MultiModalClassifier": "mmjax.estimator",
+    "compare": "mmjax.report.comparison",
     "cross_validate": "mmjax.own_table",
     "get_config": "mmjax.configs",
     "load": "mmjax.estimator",

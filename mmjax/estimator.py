@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from mmjax import label_values
 from mmjax.config import Settings
-from mmjax.data.cells import category_name
 from mmjax.data.data_report import DataReport
-from mmjax.data.sources import open_source
-from mmjax.errors import ConfigError, DataError, SchemaError, WorkdirError
+from mmjax.errors import ConfigError, DataError, WorkdirError
 from mmjax.io.atomic import write_json
 from mmjax.io.results import PREDICTIONS, read_predictions, read_summary
 from mmjax.io.workdir import DATA, SCHEMA, damaged, read_json
-from mmjax.label_values import check_labels, class_values, kinds, named_columns, numbers_schema, parsed, texts, with_labels
+from mmjax.label_values import check_labels, class_values, kinds, named_columns, numbers_schema, parsed, with_labels
 from mmjax.notebook import make_log
 from mmjax.own_table import AnySchema, cross_validate, read_schema, set_up
 from mmjax.schema import Schema
@@ -171,21 +171,21 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         names = pd.MultiIndex.from_tuples(columns, names=["fold", "code"])
         return self._output(np.concatenate(list(found.values()), axis=1), X, names)
 
+    def report(self, photos: bool = True) -> Path:
+        """Writes report.html into the workdir, as `mmjax report` does; rows may be shown with their photos."""
+        check_is_fitted(self, "workdir_")
+        return import_module("mmjax.report").write_report(self.workdir_, photos=photos, log=make_log(self.verbose))
+
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, **paths: str) -> float:
         """Accuracy; with `y` None X has the label column, and rows without one of the model's labels do not count."""
         right_N = np.asarray(self.predict(X, **paths), object)
         check_consistent_length(right_N, y, sample_weight)
         if y is not None:
             return float(np.average(right_N == np.asarray(y, object), weights=sample_weight))
-        name, header, rows, _ = open_source(X, DataReport())
-        if self.schema_.label not in header:
-            raise SchemaError(f"{name}: has no column {self.schema_.label!r}; give y.")
-        at, known = header.index(self.schema_.label), dict(zip(texts(self.classes_.tolist()), self.classes_, strict=True))
-        pairs = [(value, known.get(category_name(row[at]))) for value, row in zip(right_N, rows, strict=True)]
-        counts_N = np.array([label is not None for _, label in pairs])
-        if not counts_N.any():
-            raise DataError(f"{name}: no row has one of the labels {', '.join(map(str, self.classes_))} to score.")
+        labels = label_values.known_labels(X, self.schema_.label, self.classes_)
+        counts_N = np.array([label is not None for label in labels])
         weight_N = None if sample_weight is None else np.asarray(sample_weight)[counts_N]
+        pairs = zip(right_N, labels, strict=True)
         return float(np.average([value == label for value, label in pairs if label is not None], weights=weight_N))
 
     def _training_table(self, X: Any, y: Any, label: str, schema: AnySchema) -> tuple[Any, str]:

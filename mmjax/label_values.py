@@ -9,7 +9,7 @@ import pandas as pd
 
 from mmjax.data.cells import category_name, is_missing
 from mmjax.data.data_report import DataReport
-from mmjax.data.sources import open_source
+from mmjax.data.sources import Source, open_source
 from mmjax.errors import DataError, SchemaError
 from mmjax.schema import Schema
 
@@ -90,3 +90,20 @@ def check_labels(table: Any, name: str, said: Collection[str] = ()) -> None:
                 f"the label column {name!r} holds {value!r}, which a table takes for no label: rename it, make it NaN, or name "
                 "it in the schema's classes or missing."
             )
+
+
+def known_labels(table: Source, column: str, classes: np.ndarray) -> list[Any]:
+    """The class of each row of a labelled table, None where it has none of the model's.
+
+    Raises:
+      SchemaError: there is no such column.
+      DataError: no row has one of the classes.
+    """
+    name, header, rows, _ = open_source(table, DataReport())
+    if column not in header:
+        raise SchemaError(f"{name}: has no column {column!r}; give y.")
+    at, known = header.index(column), dict(zip(texts(classes.tolist()), classes, strict=True))
+    found = [known.get(category_name(row[at])) for row in rows]
+    if all(label is None for label in found):
+        raise DataError(f"{name}: no row has one of the labels {', '.join(map(str, classes))} to score.")
+    return found

@@ -50,6 +50,7 @@ def cross_validate(
     images: str | Path = "",
     overrides: Mapping[str, Any] | None = None,
     verbose: bool | int = True,
+    report: bool = False,
 ) -> dict[str, Any]:
     """Trains and scores a config fold by fold; the same call goes on with an existing workdir.
 
@@ -62,6 +63,7 @@ def cross_validate(
       images: folder of the table's photos; '': the table's own folder, a DataFrame's: the current folder.
       overrides: changed settings, see `get_config`.
       verbose: prints what `mmjax train` prints; 2: plans and epochs too.
+      report: writes report.html at the end, as `mmjax report` does; simple models are trained for it.
 
     Returns:
       summary.json: `mean`, `std` and `by_fold` of each metric on the held-out rows, and more.
@@ -69,7 +71,9 @@ def cross_validate(
     Raises:
       MmjaxError: bad data, config, schema or workdir.
     """
-    from mmjax.train import cross_validation, run_tables  # noqa: PLC0415 - imports jax
+    from mmjax.io import processes  # noqa: PLC0415 - imports jax
+    from mmjax.report import try_report  # noqa: PLC0415
+    from mmjax.train import cross_validation, run_tables  # noqa: PLC0415
 
     log = make_log(verbose)
     if table is not None and isinstance(config, str):
@@ -84,6 +88,8 @@ def cross_validate(
     set_up(settings)
     summary = cross_validation.cross_validate(settings, workdir, log)
     log(run_tables.summary_table(summary))
+    if report and processes.is_primary():
+        try_report(workdir, log, baselines=processes.alone())  # others would wait for the simple models, and not for ever
     return summary
 
 

@@ -32,7 +32,7 @@ def run(place: str, arguments: list[str]) -> int:
         setattr(os, name, counted(getattr(os, name), int(limit), of))
     from mmjax.cli.main import main
 
-    code = main(arguments if arguments[0] == "reproduce" else ["train", *arguments])
+    code = main(arguments if arguments[0] == "reproduce" else ["train", "--no-report", *arguments])
     print(f"durable calls: {_calls}", flush=True)
     return code
 

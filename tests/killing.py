@@ -170,7 +170,7 @@ def record(test: str, **counts: object) -> None:
 
 def terminate_after(workdir: Path, options: list[str], compiled: Path, wait_for: str, number: int) -> tuple[int, float, str]:
     """Sends a signal to `train.py` once a line holds `wait_for`; exit code, seconds until it ended, output."""
-    command = [sys.executable, "-u", "train.py", "--verbose", f"--workdir={workdir}", *options]
+    command = [sys.executable, "-u", "train.py", "--verbose", "--no-report", f"--workdir={workdir}", *options]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, env=environment(compiled), start_new_session=True, **pipes)
     seen = []

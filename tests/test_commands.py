@@ -83,7 +83,7 @@ def test_a_wrong_argument_is_one_sentence_and_exit_code_2(
     assert f"mmjax: mmjax {line.split(maxsplit=1)[0]}" not in printed.err
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "reproduce", "schema", "inspect"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", "compare", "predict", "reproduce", "schema", "inspect"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

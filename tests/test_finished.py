@@ -56,6 +56,7 @@ def outcome(run: Path) -> dict[str, bytes]:
         "data_report.json",
         "metrics.jsonl",
         "environment.json",
+        "run.json",
         "config.json",
         "schema.toml",
         "plan.json",

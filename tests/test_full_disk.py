@@ -28,7 +28,14 @@ def test_a_checkpoint_that_does_not_fit(tmp_path: Path):
     """In a process of its own: tensorstore's threads print a traceback each where the failure is not theirs alone."""
     options = ["--config=configs/tabular.py", *(o for o in killing.TINY if "autoencoder" not in o)]
     with small_disk(tmp_path / "disk", "500k") as disk:
-        command = [sys.executable, "train.py", *options, f"--config.data.cache={tmp_path}", f"--workdir={disk / 'run'}"]
+        command = [
+            sys.executable,
+            "train.py",
+            "--no-report",
+            *options,
+            f"--config.data.cache={tmp_path}",
+            f"--workdir={disk / 'run'}",
+        ]
         command += ["--config.model.tabular.hidden=(256,128)"]
         environment = killing.environment(tmp_path / "compiled")
         ended = subprocess.run(command, cwd=killing.ROOT, env=environment, capture_output=True, text=True, check=False)

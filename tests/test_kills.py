@@ -223,7 +223,7 @@ def test_a_second_process_is_refused(compiled: Path, tmp_path: Path):
     from mmjax.io.workdir import Workdir
 
     with Workdir(tmp_path / "run").lock():
-        command = [sys.executable, "train.py", *CONFIG, *killing.TINY, f"--workdir={tmp_path / 'run'}"]
+        command = [sys.executable, "train.py", "--no-report", *CONFIG, *killing.TINY, f"--workdir={tmp_path / 'run'}"]
         out = subprocess.run(
             command, cwd=killing.ROOT, env=killing.environment(compiled), capture_output=True, text=True, check=False
         )

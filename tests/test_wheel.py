@@ -31,7 +31,9 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path: Path):
     quiet = ("--quiet", "--no-deps", "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", "wheel", *quiet, "--no-build-isolation", "-w", tmp_path, source, cwd=source)
     (wheel,) = tmp_path.glob("mmjax-*.whl")
-    assert {"mmjax/configs/text.py", "mmjax/configs/schemas/petfinder.toml"} <= set(zipfile.ZipFile(wheel).namelist())
+    assert {"mmjax/configs/text.py", "mmjax/configs/schemas/petfinder.toml", "mmjax/report/page.html.j2"} <= set(
+        zipfile.ZipFile(wheel).namelist()
+    )
     venv.create(tmp_path / "venv")
     (packages,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
     # mmjax's requirements are those of this environment; a path in a .pth file makes no editable install of it.
@@ -56,4 +58,5 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path: Path):
     shown = run(python.with_name("mmjax"), "train", "--config=tabular", *small, cwd=empty)
     assert "mean ± std" in shown
     assert (empty / "run" / "summary.json").is_file()
+    assert shown.splitlines()[-1] == "Report: run/report.html"
     assert "parameters" in run(python.with_name("mmjax"), "inspect", "--config=configs/tabular.py:fashion", cwd=empty)

@@ -1,4 +1,4 @@
-"""The command line: `mmjax train | evaluate | predict | explain | reproduce | schema | inspect`.
+"""The command line: `mmjax train | evaluate | report | compare | predict | explain | reproduce | schema | inspect`.
 
 An error mmjax raises on purpose is one sentence and its exit code; `--debug` shows the traceback.
 """
@@ -15,6 +15,8 @@ from mmjax.errors import ConfigError, Interrupted, MmjaxError
 COMMANDS = {
     "train": ("mmjax.cli.train_command", "trains and cross-validates a config; goes on with an existing workdir"),
     "evaluate": ("mmjax.cli.evaluate_command", "restores every fold and scores its held-out rows, or a labelled table"),
+    "report": ("mmjax.cli.report_command", "writes report.html: scores, plots and rows of a workdir on one page"),
+    "compare": ("mmjax.cli.compare_command", "several runs on the same folds in one table, with a paired test"),
     "predict": ("mmjax.cli.predict_command", "one output row per input row, by the ensemble of the folds"),
     "explain": ("mmjax.cli.explain_command", "what each modality, cell, word and photo adds to the predictions of a table"),
     "reproduce": ("mmjax.cli.reproduce_command", "runs the rows of the paper's Table 1 or 2 and compares"),

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--images", default="", help=f"{own}: folder of its photos; the table's own folder if left out")
     parser.add_argument("--schema", default="", help=f"{own}: TOML file that says what each column is; proposed if left out")
     parser.add_argument("--verbose", action="store_true", help="plans, and a line an epoch, too")
+    parser.add_argument("--no-report", action="store_true", help="writes no report.html at the end")
     several = "several processes train one run"
     parser.add_argument("--distributed", action="store_true", help=f"{several}, found from SLURM, Kubernetes, TPU, ...")
     parser.add_argument("--coordinator", default="", help=f"{several}: HOST:PORT of process 0")
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         processes.start(args.coordinator, args.processes, args.process)
     workdir = Path(args.workdir or Path("runs") / find(args.config)[0].stem)
     config = {"config": args.config, "overrides": changes} if own_data else {"config": settings}
-    cross_validate(**config, **own_data, workdir=workdir, verbose=2 if args.verbose else 1)
+    cross_validate(**config, **own_data, workdir=workdir, verbose=2 if args.verbose else 1, report=not args.no_report)
     return 0
 
 

@@ -126,6 +126,30 @@ def decode_bytes(data: bytes, size: int) -> UInt8[np.ndarray, "H W 3"]:
         raise DataError(f"{_reason(error)}; replace it.") from error
 
 
+def thumbnail(path: Path, side: int) -> bytes:
+    """A small JPEG of a photo for people, its longer side `side` pixels, without what the file says besides pixels.
+
+    Raises:
+      DataError: the file is no usable photo, or cannot be read.
+    """
+    try:
+        data = read_photo(path)
+        with quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as photo:
+            if photo.width * photo.height > _LARGE_PIXELS:
+                raise DataError(f"{path}: has more than {_LARGE_PIXELS} pixels, too many for a small picture of it.")
+            photo.draft("RGB", (2 * side, 2 * side))
+            photo.load()
+            image = _plain_mode(_upright(photo))
+            image.thumbnail((side, side))
+            out = io.BytesIO()
+            _over_white(image).convert("RGB").save(out, "JPEG", quality=80)
+            return out.getvalue()
+    except DataError:
+        raise
+    except Exception as error:  # as in `decode_bytes`
+        raise DataError(f"{path}: {_reason(error)}; replace it.") from error
+
+
 def _unknown(data: bytes) -> str:
     """What to do about bytes that no decoder here takes."""
     kind = _PHONES.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
@@ -149,9 +173,13 @@ def _finish(photo: Image.Image, size: int) -> UInt8[np.ndarray, "H W 3"]:
     photo.load()
     image = _plain_mode(_upright(photo))
     image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return np.array(image.convert("RGB"), np.uint8)
+    return np.array(_over_white(image).convert("RGB"), np.uint8)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
 
 
 def _upright(photo: Image.Image) -> Image.Image:

@@ -34,6 +34,12 @@ def environment() -> dict[str, Any]:
     }
 
 
+def short_versions() -> dict[str, Any]:
+    """Of what decides a run's numbers and its speed."""
+    named = {name: _version(name) for name in ("mmjax", "jax")}
+    return {**named, "python": platform.python_version(), "platform": platform.platform()}
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

@@ -49,6 +49,11 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
+def alone() -> bool:
+    """Whether the run has no other process."""
+    return jax.process_count() == 1
+
+
 def barrier(name: str) -> None:
     """Waits until every process is here; with one process, nothing."""
     if jax.process_count() > 1:

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import io
+import json
+import resource
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from mmjax.io.atomic import write_json, write_text
 from mmjax.io.processes import is_primary
 from mmjax.io.workdir import damaged, read_json
 
-DONE, SUMMARY, PREDICTIONS = "done.json", "summary.json", "predictions.csv"
+DONE, SUMMARY, PREDICTIONS, RUN = "done.json", "summary.json", "predictions.csv", "run.json"
 _ADVICE = "delete it and run the same `mmjax train` command again, which predicts the fold's rows anew"
 
 
@@ -81,6 +83,42 @@ def join_predictions(workdir: Path, rows: Sequence[tuple[int, str]]) -> None:
         write_text(workdir / PREDICTIONS, out.getvalue())
 
 
+def read_fold_columns(workdir: Path, folds: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of finished folds' predictions, as text, fold by fold; without the rest a million rows are small.
+
+    Raises:
+      WorkdirError: a file is missing or damaged.
+    """
+    found = []
+    for fold in folds:
+        try:
+            file = workdir / f"fold_{fold}" / PREDICTIONS
+            found.append(pd.read_csv(file, usecols=list(names), dtype=str, keep_default_na=False))
+        except (OSError, ValueError) as error:
+            raise _damaged(workdir, fold, error) from error
+    return pd.concat(found, ignore_index=True)
+
+
+def write_run(workdir: Path, seconds: float, versions: dict[str, Any]) -> None:
+    """Writes run.json: what a run took, which differs each time, so that summary.json does not.
+
+    Args:
+      workdir: of the run.
+      seconds: wall time of this session; those of earlier ones, if they came to their end, are added.
+      versions: of what ran.
+
+    Raises:
+      WorkdirError: the file cannot be written.
+    """
+    if not is_primary():
+        return
+    before = 0.0
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it only tells: a damaged one is made anew
+        before = float(json.loads((workdir / RUN).read_text(encoding="utf-8"))["seconds"])
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts kibibytes
+    write_json(workdir / RUN, {"seconds": round(before + seconds, 3), "peak_memory_bytes": peak, "versions": versions})
+
+
 def read_summary(workdir: Path) -> dict[str, Any]:
     """summary.json; `by_fold` holds the metrics of every finished fold.
 
@@ -97,8 +135,8 @@ def read_summary(workdir: Path) -> dict[str, Any]:
     return summary
 
 
-def read_predictions(workdir: Path) -> pd.DataFrame:
-    """predictions.csv; ids and labels as text.
+def read_predictions(workdir: Path, needed: Sequence[str] = ("label", "prediction")) -> pd.DataFrame:
+    """predictions.csv; ids, labels and predictions as text; the columns `needed` must be there.
 
     Raises:
       WorkdirError: it is missing or damaged.
@@ -107,7 +145,7 @@ def read_predictions(workdir: Path) -> pd.DataFrame:
     try:
         text = {"id": str, "label": str, "prediction": str}
         found = pd.read_csv(file, dtype=text, keep_default_na=False)  # type: ignore[call-overload]
-        return found.astype({"label": str, "prediction": str})
+        return found.astype(dict.fromkeys(("id", *needed), str))
     except FileNotFoundError as error:
         raise WorkdirError(f"{file} is missing; {advice}.") from error
     except (OSError, ValueError, KeyError) as error:

@@ -18,6 +18,7 @@ Its way: `Reader.take` chunk by chunk -> `Columns` of all rows -> `Modality.fit`
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -166,6 +167,11 @@ class Modality(ABC):
         """The schema without this modality's own columns, for a table that lacks them."""
         inputs = {n: tuple(v for v in found if v != self.column) for n, found in schema.inputs.items()}
         return replace(schema, inputs={n: v for n, v in inputs.items() if v})
+
+    def photo(self, cells: Mapping[str, str], source: TableContext) -> Path | None:
+        """File of the photo that a row of these cells names, to show it to people; None where there is none."""
+        del cells, source
+        return None
 
     @abstractmethod
     def reader(self, source: TableContext) -> Reader:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from mmjax.config_rules import choice, movable_path, positive
 from mmjax.data.arrays import Allocate, in_memory
+from mmjax.data.data_report import DataReport
+from mmjax.data.image_files import find_photos
 from mmjax.data.image_store import ImageStore, open_image_store
 from mmjax.errors import DataError
 from mmjax.modalities.base import Columns, Encoder, Modality, PathOption, Reader, Sizes, TableContext, Target, Tower
@@ -73,6 +75,12 @@ class Image(Modality):
         folder = self.folder(source)
         missing = "" if folder.is_dir() else f"there is no folder {folder} of photos (name one with --images)"
         return super().lacking(header, source) or missing
+
+    def photo(self, cells: Mapping[str, str], source: TableContext) -> Path | None:
+        """Its file, found as training finds it."""
+        (name,) = _names(self.column, {column: [cell] for column, cell in cells.items()})
+        found = find_photos([name], self.folder(source), 1, DataReport())[0]
+        return found.path if found.digest else None
 
     def reader(self, source: TableContext) -> "ImageReader":
         """Collects paths and opens the photos at the end."""
@@ -196,13 +204,7 @@ class ImageReader(Reader):
     def take(self, columns: Mapping[str, Sequence[str]], first: int) -> None:
         """Adds a chunk."""
         del first
-        parts = columns_of(self._column)
-        if not parts:
-            self._names += [v.strip() for v in columns[self._column]]
-            return
-        pieces = re.split(r"\{[^{}]*\}", self._column)
-        rows = zip(*(columns[name] for name in parts), strict=True)
-        self._names += ["".join(p + v.strip() for p, v in zip(pieces, (*row, ""), strict=True)) for row in rows]
+        self._names += _names(self._column, columns)
 
     def finish(self, ids: Sequence[str]) -> ImageColumns:
         """Decodes what no run before has decoded."""
@@ -222,6 +224,16 @@ class ImageReader(Reader):
             progress=source.progress,
         )
         return ImageColumns(self._column, store)
+
+
+def _names(column: str, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Paths of a column, or made from a pattern."""
+    parts = columns_of(column)
+    if not parts:
+        return [v.strip() for v in columns[column]]
+    pieces = re.split(r"\{[^{}]*\}", column)
+    rows = zip(*(columns[name] for name in parts), strict=True)
+    return ["".join(p + v.strip() for p, v in zip(pieces, (*row, ""), strict=True)) for row in rows]
 
 
 @dataclass(frozen=True)

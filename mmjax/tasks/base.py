@@ -20,6 +20,7 @@ from mmjax.modalities.base import Batch, InputSpec
 from mmjax.modalities.shapes import blank_batch
 from mmjax.ops import prng
 from mmjax.schema import Schema
+from mmjax.tasks.parts import Shown
 
 Term = tuple[Float[Array, ""], Float[Array, ""]]
 """Sum and count, so that a mean over several devices or batches is exact, never an average of averages."""
@@ -34,7 +35,7 @@ class WeightedTerm(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Task(ABC):
+class Task(Shown, ABC):
     """One task; a class registers itself (`@register_task("regression")`).
 
     An object is static to jit, which knows it by identity.

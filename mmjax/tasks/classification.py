@@ -1,7 +1,7 @@
 """The classifier (paper, section 3.2): towers, fusion, codes; one class a row."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,10 +20,15 @@ from mmjax.models.members import Members
 from mmjax.ops import on_cpu
 from mmjax.registry import register_task
 from mmjax.schema import Schema
+from mmjax.tasks import class_parts
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
 from mmjax.tasks.labels import find_schema_classes, in_order, number_labels
 from mmjax.tasks.metrics import classification_metrics
+from mmjax.tasks.parts import Examples, Part
 from mmjax.tasks.reconstruction import Reconstruction, code_width, reconstruction_terms
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @register_task("classifier")
@@ -42,6 +47,7 @@ class Classification(Task):
         "macro_f1": "macro-F1",
         "log_loss": "log loss",
     }
+    detail_columns = ("label", "prediction")
 
     @classmethod
     def phases(cls, settings: Settings) -> tuple[str, ...]:
@@ -225,6 +231,23 @@ class Classification(Task):
         if dataset.name == synthetic.NAME:
             found["ceiling"] = synthetic.ceiling_of([c for m in dataset.modalities for c in m.reads])
         return found
+
+    @classmethod
+    def details(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> dict[str, Any]:
+        """`by_class`: precision, recall, F1 and support."""
+        return {"by_class": class_parts.by_class(predictions, classes)}
+
+    @classmethod
+    def parts(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Part]:
+        """Confusions, scores by class, calibration."""
+        p_NxK = class_parts.probabilities(predictions, classes)
+        matrix = class_parts.confusion_matrix(predictions, classes)
+        return [matrix, class_parts.class_table(predictions, classes), class_parts.reliability(predictions, p_NxK)]
+
+    @classmethod
+    def examples(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Examples]:
+        """Four rows each: the surest that are right, the surest that are wrong, the most unsure."""
+        return class_parts.examples(predictions, class_parts.probabilities(predictions, classes), classes)
 
 
 def cross_entropy(

@@ -1,8 +1,8 @@
 """The autoencoder (paper, section 3.1): reconstructs every modality; its codes may feed a classifier (rows #7, #8, Table 2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,11 @@ from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target,
 from mmjax.models.denoising import DenoisingAutoencoder
 from mmjax.registry import register_task
 from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
+from mmjax.tasks.error_parts import error_histograms
+from mmjax.tasks.parts import Part
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @register_task("autoencoder")
@@ -112,6 +117,13 @@ class Reconstruction(Task):
         del label_N
         counts = {n: np.maximum(out[f"count_{n}"].astype(np.float64), 1.0) for n in self._names}
         return {f"{self._error}_{n}": digits(out[f"error_{n}"] / count) for n, count in counts.items()}
+
+    @classmethod
+    def parts(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Part]:
+        """How large the errors of rows are, by modality."""
+        del classes
+        names = [name for name in predictions.columns if name.startswith(("mse_", "error_"))]
+        return [*error_histograms(predictions, names)]
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

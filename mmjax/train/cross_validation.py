@@ -3,6 +3,7 @@
 Everything is done only where the workdir does not hold it yet, so the same command goes on after a kill.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from mmjax.config import Settings
 from mmjax.datasets.dataset import leave_out_lacking
@@ -20,9 +22,20 @@ from mmjax.datasets.locations import find_files
 from mmjax.inference import predict_in_batches
 from mmjax.io import checkpoint, processes
 from mmjax.io.atomic import write_json
+from mmjax.io.environment import short_versions
 from mmjax.io.manifest import MANIFEST
 from mmjax.io.progress import RunLog, silent
-from mmjax.io.results import DONE, PREDICTIONS, SUMMARY, join_predictions, read_finished, write_fold
+from mmjax.io.results import (
+    DONE,
+    PREDICTIONS,
+    RUN,
+    SUMMARY,
+    join_predictions,
+    read_finished,
+    read_fold_columns,
+    write_fold,
+    write_run,
+)
 from mmjax.io.signals import stop_requests
 from mmjax.io.workdir import Workdir
 from mmjax.tasks import metrics
@@ -77,6 +90,7 @@ def _cross_validate(settings: Settings, folder: Workdir, log: RunLog) -> dict[st
         settings = leave_out_lacking(settings, find_files(settings.data).schema, log)
     if blends(settings):
         lightgbm()  # not told after an hour's training
+    start = time.monotonic()
     with processes.primary_only(folder.lock()), stop_requests(folder.path) as stop:
         run = open_run(settings, folder, log, stop)
         chosen = settings.cv.only or tuple(range(settings.cv.folds))
@@ -95,7 +109,10 @@ def _cross_validate(settings: Settings, folder: Workdir, log: RunLog) -> dict[st
         if processes.is_primary():
             run.dataset.report.write(folder.path / "data_report.json")
         processes.barrier("every fold is written")
-        return _summarise(run)
+        summary = _summarise(run)
+        if left or not (folder.path / RUN).exists():
+            write_run(folder.path, time.monotonic() - start, short_versions())
+        return summary
 
 
 def _train(run: Run) -> None:
@@ -193,8 +210,10 @@ def _summarise(run: Run) -> dict[str, Any]:
     """Joins the finished folds into predictions.csv (in the table's order) and summary.json, and returns the summary."""
     settings, folder, dataset, model = run.settings, run.workdir.path, run.dataset, run.settings.model
     finished = read_finished(folder, settings.cv.folds)
-    rows = zip(run.fold_N.tolist(), dataset.table.ids.tolist(), strict=True)
+    rows, task = zip(run.fold_N.tolist(), dataset.table.ids.tolist(), strict=True), task_class(phases(settings)[-1])
     join_predictions(folder, [(f, name) for f, name in rows if f in finished])
+    # Of the folds' own files, since another process may not have written the joined one yet.
+    columns = read_fold_columns(folder, list(finished), task.detail_columns) if task.detail_columns else pd.DataFrame()
     summary = {
         "title": task_class(settings.task).title(settings),
         "dataset": dataset.name,
@@ -207,7 +226,8 @@ def _summarise(run: Run) -> dict[str, Any]:
         "rows": int(sum(done["rows"] for done in finished.values())),
         "by_fold": {str(f): {k: v for k, v in done.items() if k != "fold"} for f, done in finished.items()},
         **metrics.summarise([done["metrics"] for done in finished.values()]),
-        **task_class(phases(settings)[-1]).summary(dataset, run.fold_N, list(finished)),
+        **task.summary(dataset, run.fold_N, list(finished)),
+        **task.details(columns, dataset.classes),
     }
     if processes.is_primary():
         write_json(folder / SUMMARY, summary)

@@ -1,0 +1,5 @@
+"""A finished workdir as one page that needs nothing else: report.html."""
+
+from mmjax.report.writer import REPORT, try_report, write_report
+
+__all__ = ["REPORT", "try_report", "write_report"]

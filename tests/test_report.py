@@ -17,7 +17,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from mmjax.cli.main import main
 from mmjax.errors import WorkdirError
-from mmjax.report import try_report, write_report
+from mmjax.explain import Importance
+from mmjax.report import try_report, write_report, writer
+from mmjax.report.explanations import Explanations, RowExplanation
 from mmjax.tasks.class_parts import MOST_CLASSES, by_class, calibration, confusions, examples, most_frequent
 from tests.fake_runs import fake_run
 
@@ -103,17 +105,17 @@ def test_photos_can_be_left_out_and_may_be_gone(tmp_path: Path):
     assert "a note that is a good deal longer" in page
 
 
-def test_nothing_from_the_data_is_live(tmp_path: Path):
+def test_nothing_from_the_data_is_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Breaks where a label, a cell, a column or a file's name reaches the page, or a picture in it, unescaped."""
     photo = "<script>alert(1)<&script>.png"  # no slash in a file's name
     names = [SCRIPT, '"><img src=x onerror=alert(2)>', "$x^2", "&amp;"]
     workdir = fake_run(tmp_path / "run", classes=names, text=SCRIPT, column=SCRIPT, photo=photo)
     rows = {
-        f"r{i}": {"base_value": 0.5, "prediction": 0.9, "shapley": {SCRIPT: 0.4, "text": -0.1}, "class": SCRIPT}
+        f"r{i}": RowExplanation(SCRIPT, 0.5, 0.9, {SCRIPT: 0.4, "text": -0.1}, {SCRIPT: 0.2}, {"text": [(0, 3, 0.1)]})
         for i in range(300)
     }
-    entry = {"name": SCRIPT, "kind": "column", "fall": 0.1, "fall_std": 0.01, "rise_loss": 0.2, "rise_loss_std": 0.02}
-    (workdir / "explanations.json").write_text(json.dumps({"permutation": [entry], "rows": rows}), encoding="utf-8")
+    known = Explanations([Importance(SCRIPT, "column", 0.1, 0.01, 0.2, 0.02)], rows)
+    monkeypatch.setattr(writer, "find_explanations", lambda *_: known)
     page = page_of(workdir)
     found = Elements(page)
     assert not found.wrong

@@ -93,10 +93,10 @@ class FoldAnswers:
           others: the rows' other arrays.
           class_index: k.
         """
-        program = _gradient(self._task, self._before[-1] if self._task.code_width else None, name, class_index)
+        program = _gradient(self._task, self._before[-1] if self._task.code_width else None, name)
         variables = [(p.params, p.batch_stats) for p in (self._parameters[task.name] for task in self._chain())]
         weight = {"weight": np.ones(len(values_BxX), np.float32)}
-        gradient = np.asarray(program(variables, others | weight | self._constant, values_BxX))
+        gradient = np.asarray(program(variables, others | weight | self._constant, values_BxX, class_index))
         blend = self._member.blend  # trees do not look at pictures
         return gradient if blend is None else (1 - blend.weight) * gradient
 
@@ -142,11 +142,11 @@ def _masked(last: Task, coder: Task | None) -> Callable:
 
 
 @functools.cache
-def _gradient(last: Task, coder: Task | None, name: str, class_index: int) -> Callable:
-    """Compiled: variables, batch, values of `name` -> gradient of each row's probability of the class."""
+def _gradient(last: Task, coder: Task | None, name: str) -> Callable:
+    """Compiled: variables, batch, values of `name`, class index -> gradient of each row's probability of the class."""
 
-    def probability(values: jax.Array, variables: Any, batch: Batch) -> jax.Array:
+    def probability(values: jax.Array, variables: Any, batch: Batch, class_index: jax.Array) -> jax.Array:
         logits_BxK = _logits(last, coder, variables, batch | {name: values})
         return jnp.sum(jax.nn.softmax(logits_BxK, axis=-1)[:, class_index])  # rows do not know one another
 
-    return jax.jit(lambda variables, batch, values: jax.grad(probability)(values, variables, batch))
+    return jax.jit(lambda variables, batch, values, k: jax.grad(probability)(values, variables, batch, k))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import resource
@@ -19,6 +20,14 @@ from mmjax.io.workdir import damaged, read_json
 
 DONE, SUMMARY, PREDICTIONS, RUN = "done.json", "summary.json", "predictions.csv", "run.json"
 _ADVICE = "delete it and run the same `mmjax train` command again, which predicts the fold's rows anew"
+
+
+def content_key(files: Sequence[Path], *values: object) -> str:
+    """A hash of files' content and of values: what was computed from them need not be computed again."""
+    whole = hashlib.sha256(repr(values).encode())
+    for file in files:
+        whole.update(hashlib.sha256(file.read_bytes() if file.exists() else b"").digest())
+    return whole.hexdigest()
 
 
 def write_fold(workdir: Path, number: int, columns: dict[str, Any], done: dict[str, Any]) -> None:

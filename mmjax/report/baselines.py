@@ -1,6 +1,5 @@
 """Simple models on a run's folds, trained once and kept in its workdir as baselines.json."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,13 +9,15 @@ from pathlib import Path
 from mmjax.config import Settings
 from mmjax.datasets.splits import FOLDS
 from mmjax.io.atomic import write_json
+from mmjax.io.results import content_key
 from mmjax.io.workdir import SCHEMA
 from mmjax.reproduce.baselines import NAMES, baselines_of_run
 from mmjax.schema import Schema
 
 BASELINES, MOST_ROWS = "baselines.json", 20_000
 """Training rows of a fold: more are sampled."""
-_VERSION, _FINGERPRINT = 1, "data_fingerprint.json"
+_VERSION, _FILES = 1, ("data_fingerprint.json", FOLDS, SCHEMA)
+"""Of baselines.json; what it depends on."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def find_baselines(workdir: Path, settings: Settings, folds: Sequence[int], log:
     Raises:
       MmjaxError: the data are not where they were.
     """
-    file, key = workdir / BASELINES, _key(workdir, folds)
+    file, key = workdir / BASELINES, content_key([workdir / name for name in _FILES], _VERSION, MOST_ROWS, list(folds))
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever is wrong with it: it is made anew
         known = json.loads(file.read_text(encoding="utf-8"))
         if known["key"] == key:
@@ -48,11 +49,3 @@ def find_baselines(workdir: Path, settings: Settings, folds: Sequence[int], log:
 
 def _baseline(name: str, by_fold: Mapping[str, Mapping[str, float]]) -> Baseline:
     return Baseline(NAMES[name], {fold: {m: float(v) for m, v in values.items()} for fold, values in by_fold.items()})
-
-
-def _key(workdir: Path, folds: Sequence[int]) -> str:
-    whole = hashlib.sha256(f"{_VERSION} {MOST_ROWS} {list(folds)}".encode())
-    for name in (_FINGERPRINT, FOLDS, SCHEMA):
-        file = workdir / name
-        whole.update(hashlib.sha256(file.read_bytes() if file.exists() else b"").digest())
-    return whole.hexdigest()

@@ -49,6 +49,9 @@ class Card:
       texts: long cells, by column.
       spoke: what each modality added to the probability of the class `spoke_for`; empty: not known.
       spoke_from: the probability without any of them.
+      effects: what each cell added, by column.
+      marked: texts in pieces, each with how strongly it spoke, from -1 to 1; by column.
+      overlays: data: URIs of photos on which is marked what spoke, by the modality's name.
     """
 
     id: str
@@ -62,6 +65,9 @@ class Card:
     spoke: Mapping[str, float] = field(default_factory=dict)
     spoke_for: str = ""
     spoke_from: float = 0.0
+    effects: Mapping[str, float] = field(default_factory=dict)
+    marked: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    overlays: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

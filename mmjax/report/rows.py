@@ -16,7 +16,7 @@ from mmjax.datasets.locations import cache_dir, find_files
 from mmjax.errors import DataError, MmjaxError
 from mmjax.modalities.base import Modality, TableContext, modalities_of
 from mmjax.report.contents import Card, Cards
-from mmjax.report.explanations import RowExplanation
+from mmjax.report.explanations import RowExplanation, Word
 from mmjax.schema import Schema
 from mmjax.tasks.parts import Example, Examples
 
@@ -72,6 +72,15 @@ class RowReader:
         long = {c: v if len(v) <= _LONGEST_TEXT else f"{v[:_LONGEST_TEXT]}…" for c, v in kept.items() if len(v) > _LONG}
         return dict(list(short.items())[:_MOST_CELLS]), dict(list(long.items())[:_MOST_CELLS])
 
+    def room_for(self, pictures: Mapping[str, str]) -> dict[str, str]:
+        """Those of some pictures that there is still room for."""
+        kept = {}
+        for name, uri in pictures.items():
+            if self.taken + len(uri) <= MOST_BYTES:
+                self.taken += len(uri)
+                kept[name] = uri
+        return kept
+
     def photos(self, row: int) -> dict[str, str]:
         """Small pictures of a row's photos as data: URIs, as long as there is room; what cannot be read is left out."""
         found: dict[str, str] = {}
@@ -109,8 +118,13 @@ def cards(
         row, name = int(row_n[example.place]), str(ids[example.place])
         short, long = reader.shown(row)
         why = explained.get(name)
-        said = {} if why is None else {"spoke": why.shapley, "spoke_for": why.name, "spoke_from": why.base_value}
         pictures = reader.photos(row) if photos else {}
+        said = {}
+        if why is not None:
+            said = {"spoke": why.shapley, "spoke_for": why.name, "spoke_from": why.base_value, "effects": why.effects}
+            whole = reader.cells.get(row, {})
+            marked = {c: coloured_words(whole[c], words, len(long[c])) for c, words in why.words.items() if c in long}
+            said |= {"marked": marked, "overlays": reader.room_for(why.pictures) if photos else {}}
         return Card(name, example.label, example.prediction, example.right, example.shares, pictures, short, long, **said)
 
     return [Cards(group.title, group.caption, [card(example) for example in group.rows]) for group in groups]
@@ -118,3 +132,20 @@ def cards(
 
 def _data_uri(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(thumbnail(path, SIDE)).decode()}"
+
+
+def coloured_words(text: str, words: Sequence[Word], length: int) -> list[tuple[str, float]]:
+    """A text in pieces, each with how strongly it speaks, from -1 to 1; 0 for what lies between words.
+
+    Args:
+      text: the whole cell.
+      words: start, end and effect of each.
+      length: characters that are shown.
+    """
+    strongest, at, pieces = max([abs(effect) for _, _, effect in words] + [1e-9]), 0, []
+    for start, end, effect in words:
+        if end > min(length, _LONGEST_TEXT):
+            break
+        pieces += [(text[at:start], 0.0), (text[start:end], effect / strongest)]
+        at = end
+    return [*pieces, (f"{text[at:_LONGEST_TEXT]}{'…' if len(text) > _LONGEST_TEXT else ''}", 0.0)]

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.config import Settings
+from mmjax.explain import Importance
 from mmjax.io.workdir import decisive
 from mmjax.report.baselines import MOST_ROWS, Baseline
 from mmjax.report.contents import AnyPart, Facts, Note, Numbers
-from mmjax.report.explanations import HOW, Explanations, Importance
+from mmjax.report.explanations import Explanations
 from mmjax.report.plots import Scored, curves, dots, importance
 from mmjax.report.run_files import RunFiles
 from mmjax.tasks import metrics
@@ -157,10 +158,10 @@ def learning(run: RunFiles) -> Iterator[AnyPart]:
     yield from (replace(plot, caption="") for plot in plots[1:])
 
 
-def important(explained: Explanations, metric: str) -> Iterator[AnyPart]:
-    """Modalities, then columns; or how to have them."""
+def important(explained: Explanations, metric: str, why_none: str) -> Iterator[AnyPart]:
+    """Modalities, then columns; or why there are none."""
     if not explained.permutation:
-        yield Note(HOW)
+        yield Note(why_none)
         return
     kinds = dict.fromkeys(entry.kind for entry in explained.permutation)
     for kind, title in ((kind, {"modality": "Modalities", "column": "Columns"}.get(kind, kind)) for kind in kinds):

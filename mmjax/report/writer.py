@@ -1,6 +1,6 @@
 """Writes report.html: one file, which asks no network and runs no script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -8,16 +8,17 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from mmjax.errors import ConfigError, MmjaxError, WorkdirError
+from mmjax.errors import ConfigError, MmjaxError
 from mmjax.io.atomic import write_text
 from mmjax.io.environment import short_versions
 from mmjax.report import sections
 from mmjax.report.baselines import Baseline, find_baselines
 from mmjax.report.contents import AnyPart, Note, Page, Section
-from mmjax.report.explanations import Explanations, read_explanations
+from mmjax.report.explanations import HOW, Explanations, find_explanations
 from mmjax.report.plots import svg
 from mmjax.report.rows import RowReader, cards
 from mmjax.report.run_files import RunFiles
+from mmjax.tasks.parts import Examples
 
 REPORT = "report.html"
 _ROWS = "Some held-out rows with what the model read of them, and what it said."
@@ -28,6 +29,7 @@ def write_report(
     *,
     photos: bool = True,
     baselines: bool = True,
+    explanations: bool = True,
     out: str | Path | None = None,
     log: Callable[[str], None] = print,
 ) -> Path:
@@ -37,6 +39,7 @@ def write_report(
       workdir: of the run.
       photos: whether rows are shown with small pictures of their photos; a report without can be given to anybody.
       baselines: whether simple models are trained on the same folds, once.
+      explanations: whether importance is measured and rows are explained, once.
       out: the file; None: report.html in the workdir.
       log: shows a line.
 
@@ -50,7 +53,7 @@ def write_report(
     file = Path(out) if out else folder / REPORT
     if out and (file.is_dir() or not file.parent.is_dir()):
         raise ConfigError(f"{file}: is a folder, or is in none that is there; name a file.")
-    write_text(file, render(make_page(folder, photos=photos, baselines=baselines, log=log)))
+    write_text(file, render(make_page(folder, photos=photos, baselines=baselines, explanations=explanations, log=log)))
     return file
 
 
@@ -63,7 +66,7 @@ def try_report(workdir: str | Path, log: Callable[[str], None], *, baselines: bo
         log(f"The report could not be written: {' '.join(said.split())}")
 
 
-def make_page(workdir: Path, *, photos: bool, baselines: bool, log: Callable[[str], None]) -> Page:
+def make_page(workdir: Path, *, photos: bool, baselines: bool, explanations: bool, log: Callable[[str], None]) -> Page:
     """The report's content.
 
     Raises:
@@ -71,7 +74,8 @@ def make_page(workdir: Path, *, photos: bool, baselines: bool, log: Callable[[st
     """
     run = RunFiles.read(workdir)
     simple, why_none = _baselines(run, log) if baselines and run.task.predicts_classes else ([], "")
-    explained = _explanations(workdir)
+    groups = run.task.examples(run.predictions, run.classes)
+    explained, why_unexplained = _explanations(run, groups, log) if explanations and groups else (Explanations(), HOW)
     found = (
         ("glance", "At a glance", list(sections.glance(run, simple))),
         ("trained", "What was trained", list(sections.trained(run))),
@@ -79,8 +83,8 @@ def make_page(workdir: Path, *, photos: bool, baselines: bool, log: Callable[[st
         ("scores", "Scores on held-out rows", list(sections.scores(run, simple, why_none))),
         ("held-out", "Held-out rows in detail", list(run.task.parts(run.predictions, run.classes))),
         ("learning", "Learning curves", list(sections.learning(run))),
-        ("importance", "What the model uses", list(sections.important(explained, run.metric))),
-        ("rows", "Rows worth looking at", _rows(run, explained, photos)),
+        ("importance", "What the model uses", list(sections.important(explained, run.metric, why_unexplained))),
+        ("rows", "Rows worth looking at", _rows(run, groups, explained, photos)),
     )
     began = run.sessions[-1].get("date", "") if run.sessions else ""
     return Page(
@@ -112,15 +116,17 @@ def _baselines(run: RunFiles, log: Callable[[str], None]) -> tuple[list[Baseline
         return [], f"There are no simple models to compare with: {error}"
 
 
-def _explanations(workdir: Path) -> Explanations:
+def _explanations(run: RunFiles, groups: Sequence[Examples], log: Callable[[str], None]) -> tuple[Explanations, str]:
+    """Those of the run and of the rows that are shown, or none and why."""
+    places = [example.place for group in groups for example in group.rows]
+    ids = run.predictions["id"].tolist()
     try:
-        return read_explanations(workdir)
-    except WorkdirError:
-        return Explanations()
+        return find_explanations(run.workdir, {int(run.row_n[place]): str(ids[place]) for place in places}, log), ""
+    except MmjaxError as error:
+        return Explanations(), f"Nothing is explained here: {error}"
 
 
-def _rows(run: RunFiles, explained: Explanations, photos: bool) -> list[AnyPart]:
-    groups = run.task.examples(run.predictions, run.classes)
+def _rows(run: RunFiles, groups: Sequence[Examples], explained: Explanations, photos: bool) -> list[AnyPart]:
     if not groups:
         return []
     reader, notes = RowReader(run.settings, run.schema), [Note(_ROWS)]

@@ -51,6 +51,7 @@ def cross_validate(
     overrides: Mapping[str, Any] | None = None,
     verbose: bool | int = True,
     report: bool = False,
+    time_limit: str | float | None = None,
 ) -> dict[str, Any]:
     """Trains and scores a config fold by fold; the same call goes on with an existing workdir.
 
@@ -63,6 +64,7 @@ def cross_validate(
       images: folder of the table's photos; '': the table's own folder, a DataFrame's: the current folder.
       overrides: changed settings, see `get_config`.
       verbose: prints what `mmjax train` prints; 2: plans and epochs too.
+      time_limit: seconds, or "10m": folds, epochs and sizes are cut, by timed steps, so that the run ends in time.
       report: writes report.html at the end, as `mmjax report` does; simple models are trained for it.
 
     Returns:
@@ -74,6 +76,7 @@ def cross_validate(
     from mmjax.io import processes  # noqa: PLC0415 - imports jax
     from mmjax.report import try_report  # noqa: PLC0415
     from mmjax.train import cross_validation, run_tables  # noqa: PLC0415
+    from mmjax.train.time_limit import plan_time  # noqa: PLC0415
 
     log = make_log(verbose)
     if table is not None and isinstance(config, str):
@@ -86,6 +89,7 @@ def cross_validate(
         if "model.modalities" not in (overrides or {}):
             settings = leave_out_lacking(settings, roles, log)
     set_up(settings)
+    settings = plan_time(settings, time_limit, Path(workdir), log)
     summary = cross_validation.cross_validate(settings, workdir, log)
     log(run_tables.summary_table(summary))
     if report and processes.is_primary():

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--label", default="", help=f"{own}: column to predict")
     parser.add_argument("--images", default="", help=f"{own}: folder of its photos; the table's own folder if left out")
     parser.add_argument("--schema", default="", help=f"{own}: TOML file that says what each column is; proposed if left out")
+    parser.add_argument("--time-limit", default=None, help="such as 10m: folds, epochs, sizes are cut so that it ends in time")
     parser.add_argument("--verbose", action="store_true", help="plans, and a line an epoch, too")
     parser.add_argument("--no-report", action="store_true", help="writes no report.html at the end")
     several = "several processes train one run"
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         processes.start(args.coordinator, args.processes, args.process)
     workdir = Path(args.workdir or Path("runs") / find(args.config)[0].stem)
     config = {"config": args.config, "overrides": changes} if own_data else {"config": settings}
-    cross_validate(**config, **own_data, workdir=workdir, verbose=2 if args.verbose else 1, report=not args.no_report)
+    shown = {"verbose": 2 if args.verbose else 1, "report": not args.no_report}
+    cross_validate(**config, **own_data, workdir=workdir, time_limit=args.time_limit, **shown)
     return 0
 
 

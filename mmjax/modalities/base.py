@@ -269,7 +269,7 @@ class Modality(ABC):
         return dict(cls.nominal_sizes)
 
     @classmethod
-    def cheaper(cls, data: Any) -> dict[str, str]:
+    def cheaper(cls, data: Any) -> dict[str, Any]:
         """Settings with which it takes less time, where it may take long: dotted name -> value."""
         del data
         return {}

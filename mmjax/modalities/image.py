@@ -145,9 +145,9 @@ class Image(Modality):
         return {"side": data.image_size}
 
     @classmethod
-    def cheaper(cls, data: Any) -> dict[str, str]:
+    def cheaper(cls, data: Any) -> dict[str, Any]:
         """Smaller photos: time goes with their area."""
-        return {"data.image_size": str(64 if data.image_size > 64 else 32)} if data.image_size > 32 else {}
+        return {"data.image_size": 64 if data.image_size > 64 else 32} if data.image_size > 32 else {}
 
     @staticmethod
     def scratch_bytes(data: Any, model: Any, batch_size: int) -> int:

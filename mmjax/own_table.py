@@ -74,7 +74,7 @@ def cross_validate(
       MmjaxError: bad data, config, schema or workdir.
     """
     from mmjax.io import processes  # noqa: PLC0415 - imports jax
-    from mmjax.report import try_report  # noqa: PLC0415
+    from mmjax.report import known_baselines, try_report  # noqa: PLC0415
     from mmjax.train import cross_validation, run_tables  # noqa: PLC0415
     from mmjax.train.time_limit import plan_time  # noqa: PLC0415
 
@@ -93,7 +93,11 @@ def cross_validate(
     summary = cross_validation.cross_validate(settings, workdir, log)
     log(run_tables.summary_table(summary))
     if report and processes.is_primary():
-        try_report(workdir, log, baselines=processes.alone())  # others would wait for the simple models, and not for ever
+        said = try_report(workdir, log, baselines=processes.alone())  # others would not wait for the simple models for ever
+        simple = {baseline.name: list(baseline.by_fold.values()) for baseline in known_baselines(Path(workdir))}
+        if simple:
+            log(run_tables.leaderboard(summary, simple))
+        log(said)
     return summary
 
 

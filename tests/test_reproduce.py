@@ -14,7 +14,7 @@ from scipy import stats
 
 from mmjax.cli.main import main
 from mmjax.cli.reproduce_command import _show
-from mmjax.reproduce.baselines import _predictions
+from mmjax.reproduce.baselines import NAMES, _predictions
 from mmjax.reproduce.pairs import compare, paired_differences
 from mmjax.reproduce.paper import TABLES
 from mmjax.reproduce.table_report import Report, duration
@@ -225,5 +225,5 @@ def test_plain_boosting_reads_every_file_of_vectors():
     arrays = {"tabular/number": rng.normal(size=(200, 1)), "front/vector": label[:, None] + rng.normal(0, 0.1, (200, 2))}
     dataset: Any = SimpleNamespace(label=label, classes=("a", "b"))
     kinds = {"tabular": "tabular", "front": "vectors"}
-    found = dict(_predictions(arrays, kinds, dataset, np.arange(150), np.arange(150, 200)))
+    found = dict(_predictions(arrays, kinds, dataset, np.arange(150), np.arange(150, 200), 100, tuple(NAMES)))
     assert (found["boosting"].argmax(axis=1) == label[150:]).mean() > 0.9

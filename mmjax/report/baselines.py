@@ -47,5 +47,13 @@ def find_baselines(workdir: Path, settings: Settings, folds: Sequence[int], log:
     return [_baseline(name, by_fold) for name, by_fold in plain.items()]
 
 
+def known_baselines(workdir: Path) -> list[Baseline]:
+    """Those of baselines.json; none where it is not there."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = json.loads((workdir / BASELINES).read_text(encoding="utf-8"))
+        return [_baseline(name, by_fold) for name, by_fold in known["by_fold"].items()]
+    return []
+
+
 def _baseline(name: str, by_fold: Mapping[str, Mapping[str, float]]) -> Baseline:
     return Baseline(NAMES[name], {fold: {m: float(v) for m, v in values.items()} for fold, values in by_fold.items()})

@@ -57,13 +57,13 @@ def write_report(
     return file
 
 
-def try_report(workdir: str | Path, log: Callable[[str], None], *, baselines: bool = True) -> None:
-    """`write_report` at the end of a run, which must not fail because of it: then a sentence says why there is none."""
+def try_report(workdir: str | Path, log: Callable[[str], None], *, baselines: bool = True) -> str:
+    """`write_report` at the end of a run, which must not fail because of it: where it is, or why there is none."""
     try:
-        log(f"Report: {write_report(workdir, baselines=baselines, log=log)}")
+        return f"Report: {write_report(workdir, baselines=baselines, log=log)}"
     except Exception as error:  # whatever it is: the run is finished, and its results are there
         said = str(error) if isinstance(error, MmjaxError) else f"{type(error).__name__}: {error}"
-        log(f"The report could not be written: {' '.join(said.split())}")
+        return f"The report could not be written: {' '.join(said.split())}"
 
 
 def make_page(workdir: Path, *, photos: bool, baselines: bool, explanations: bool, log: Callable[[str], None]) -> Page:

@@ -23,6 +23,7 @@ from mmjax.inference import predict_in_batches
 from mmjax.io import checkpoint, processes
 from mmjax.io.atomic import write_json
 from mmjax.io.environment import short_versions
+from mmjax.io.held_out_log import write_held_out
 from mmjax.io.manifest import MANIFEST
 from mmjax.io.progress import RunLog, silent
 from mmjax.io.results import (
@@ -231,4 +232,5 @@ def _summarise(run: Run) -> dict[str, Any]:
     }
     if processes.is_primary():
         write_json(folder / SUMMARY, summary)
+        write_held_out(folder, settings.record(), summary)
     return summary

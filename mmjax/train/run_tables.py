@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,29 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         return _text(table)
     share = summary["mean"]["accuracy"] / summary["ceiling"]
     return f"{_text(table)}\n{100 * share:.1f} % of the best accuracy any model can reach on these modalities."
+
+
+def leaderboard(summary: Mapping[str, Any], simple: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """The run and simple models on the same folds, the best by the first metric first.
+
+    Args:
+      summary: summary.json.
+      simple: each simple model's metrics by fold.
+    """
+    names = list(summary["mean"])
+    lines = [(summary["mean"][names[0]], summary["title"], summary)]
+    for title, by_fold in simple.items():
+        if by_fold and all(name in fold for fold in by_fold for name in names):
+            found = metrics.summarise([dict(fold) for fold in by_fold])
+            lines.append((found["mean"][names[0]], title.split(":")[0], found))
+    table = _table("On the same folds, best first")
+    table.add_column("model")
+    for name in names:
+        table.add_column(metrics.title(name), justify="right")
+    for _, title, found in sorted(lines, key=lambda line: -line[0]):
+        shown = (metrics.show(name, found["mean"][name], found["std"][name]) for name in names)
+        table.add_row(Text(title, style="bold" if found is summary else ""), *shown)
+    return _text(table)
 
 
 def make_console() -> Console:

@@ -198,14 +198,16 @@ def test_a_column_is_as_important_as_shuffling_it_in_the_table_says(ensemble: En
         values = []
         for frame in (cells, shuffled):
             read = open_new_table(ensemble, frame, DataReport(), paths={"images": str(trained.photos)}, labelled=True)
-            values.append(FoldAnswers(ensemble, member, member.encoders.encode(read)).metrics()["log_loss"])
+            asked = FoldAnswers(ensemble, member, member.encoders.encode(read))
+            values.append(asked.metrics(asked.probabilities())["log_loss"])
         arrays = {k: v[rows_n] for k, v in member.encoders.encode(dataset).items()}
         from mmjax.explain.cells import Rereader
 
         fold = _Fold(
             FoldAnswers(ensemble, member, arrays), Rereader(ensemble), ["tabular", "text", "image"], [order_n], cells, 0
         )
-        assert fold.column(column)["log_loss"] == pytest.approx(values[1] - values[0], abs=1e-5)
+        (change,) = fold.changes([("column", column)])
+        assert change["log_loss"] == pytest.approx(values[1] - values[0], abs=1e-5)
 
 
 def test_an_autoencoder_alone_has_nothing_to_explain(trained_autoencoder):

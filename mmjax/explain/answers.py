@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from mmjax.errors import WorkdirError
 from mmjax.inference import Ensemble, Member
@@ -17,7 +17,11 @@ from mmjax.tasks.base import Task
 
 Arrays = dict[str, np.ndarray]
 _ROWS, _ANSWERS, _CODED = 64, 4096, 64
-"""Rows of a pass; most (mask, row) pairs of a pass, and most where an autoencoder computes codes for each pair."""
+"""Rows of a pass; most (variant, row) pairs of a pass, and most where an autoencoder computes codes for each pair."""
+
+
+_LEAST = 1e-12
+"""Smallest probability whose logarithm is taken."""
 
 
 class FoldAnswers:
@@ -55,33 +59,43 @@ class FoldAnswers:
 
     def probabilities(self, changed: Mapping[str, np.ndarray] | None = None) -> Float[np.ndarray, "N K"]:
         """Class probabilities of every row, or of rows that are otherwise alike but for some arrays."""
-        return self._task.probabilities(self._outputs(self.arrays | dict(changed or {})))
+        arrays = self.arrays | dict(changed or {})
+        rows = np.arange(len(arrays["label"]))
+        size = min(_ROWS, 1 << (len(rows) - 1).bit_length())
+        return self._task.probabilities(self._ensemble.outputs(self._member, self._parameters, arrays, rows, size))
 
-    def metrics(self, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, float]:
-        """The task's metrics of every row."""
-        return self._task.metrics(self.arrays["label"], self._outputs(self.arrays | dict(changed or {})))
+    def metrics(self, p_NxK: Float[np.ndarray, "N K"]) -> dict[str, float]:
+        """The task's metrics of every row with a label, from probabilities."""
+        return self._task.metrics(self.arrays["label"], {"logits": np.log(np.maximum(p_NxK, _LEAST))})
 
     def masked(self, keep_SxM: Bool[np.ndarray, "S M"]) -> Float[np.ndarray, "S N K"]:
         """Class probabilities of every row where a mask keeps some of its modalities; absent ones stay absent.
 
         A frozen autoencoder's codes are computed anew, or an absent photo would speak through them.
         """
-        size = min(_ROWS, 1 << (len(self) - 1).bit_length())
+        return self.varied({"present": keep_SxM[:, None] & self.arrays["present"]})
+
+    def varied(self, changed: Mapping[str, np.ndarray]) -> Float[np.ndarray, "S N K"]:
+        """Class probabilities of every row under S variants of some arrays; what they do not change is computed once.
+
+        Args:
+          changed: by name, each S x N x ...
+        """
+        variants, size = len(next(iter(changed.values()))), min(_ROWS, 1 << (len(self) - 1).bit_length())
         step = max(1, (_CODED if self._task.code_width else _ANSWERS) // size)
-        program = _masked(self._task, self._before[-1] if self._task.code_width else None)
+        program = _varied(self._task, self._before[-1] if self._task.code_width else None)
         variables = [(p.params, p.batch_stats) for p in (self._parameters[task.name] for task in self._chain())]
-        found_SxNxK = np.zeros((len(keep_SxM), len(self), self.classes))
-        for start, batch in _batches(self.arrays, size):
-            rows = slice(start, min(start + size, len(self)))
-            for at in range(0, len(keep_SxM), step):
-                keep_sxM = np.resize(keep_SxM[at : at + step], (min(step, len(keep_SxM)), keep_SxM.shape[1]))
-                logits = program(variables, batch | self._constant, keep_sxM[:, None] & batch["present"])
-                count = min(step, len(keep_SxM) - at)
-                for s, logits_BxK in enumerate(np.asarray(logits)[:count], at):
-                    seen = {name: values[: rows.stop - start] for name, values in batch.items()}
-                    seen["present"] = seen["present"] & keep_SxM[s]
-                    out = {"logits": logits_BxK[: rows.stop - start]}
-                    found_SxNxK[s, rows] = self._task.probabilities(self._ensemble.blended(self._member, seen, out))
+        found_SxNxK = np.zeros((variants, len(self), self.classes))
+        for start, rows_B, batch in _batches(self.arrays, size):
+            count = min(size, len(self) - start)
+            for at in range(0, variants, step):
+                some_s = np.resize(np.arange(at, min(at + step, variants)), min(step, variants))
+                own = {name: values[some_s][:, rows_B] for name, values in changed.items()}
+                logits_sxBxK = np.asarray(program(variables, batch | self._constant, own))
+                for i, s in enumerate(range(at, min(at + step, variants))):
+                    seen = {name: values[:count] for name, values in (batch | {n: v[i] for n, v in own.items()}).items()}
+                    out = self._ensemble.blended(self._member, seen, {"logits": logits_sxBxK[i, :count]})
+                    found_SxNxK[s, start : start + count] = self._task.probabilities(out)
         return found_SxNxK
 
     def gradient(self, name: str, values_BxX: np.ndarray, others: Arrays, class_index: int) -> np.ndarray:
@@ -107,19 +121,14 @@ class FoldAnswers:
     def _constant(self) -> Arrays:
         return self._ensemble.constants(self._member, self.arrays["label"])
 
-    def _outputs(self, arrays: Arrays) -> Arrays:
-        rows = np.arange(len(arrays["label"]))
-        size = min(_ROWS, 1 << (len(rows) - 1).bit_length())
-        return self._ensemble.outputs(self._member, self._parameters, arrays, rows, size)
 
-
-def _batches(arrays: Arrays, size: int) -> Iterator[tuple[int, Batch]]:
-    """Blocks of `size` rows; the last one is filled up with its first row."""
+def _batches(arrays: Arrays, size: int) -> Iterator[tuple[int, Int[np.ndarray, " B"], Batch]]:
+    """Blocks of `size` rows: the first one's number, all of them, and a batch; the last is filled up with its first row."""
     count = len(arrays["label"])
     for start in range(0, count, size):
         rows = np.arange(start, start + size)
         rows = np.where(rows < count, rows, start)
-        yield start, {k: v[rows] for k, v in arrays.items()} | {"weight": np.ones(size, np.float32)}
+        yield start, rows, {k: v[rows] for k, v in arrays.items()} | {"weight": np.ones(size, np.float32)}
 
 
 def _logits(last: Task, coder: Task | None, variables: Any, batch: Batch) -> Float[jax.Array, "B K"]:
@@ -132,11 +141,11 @@ def _logits(last: Task, coder: Task | None, variables: Any, batch: Batch) -> Flo
 
 
 @functools.cache
-def _masked(last: Task, coder: Task | None) -> Callable:
-    """Compiled: variables, batch, presence S x B x M -> logits S x B x K; towers do not see presence and run once."""
+def _varied(last: Task, coder: Task | None) -> Callable:
+    """Compiled: variables, batch, S variants of some arrays -> logits S x B x K; towers that see none of them run once."""
 
-    def answer(variables: Any, batch: Batch, present_SxBxM: jax.Array) -> jax.Array:
-        return jax.vmap(lambda present_BxM: _logits(last, coder, variables, batch | {"present": present_BxM}))(present_SxBxM)
+    def answer(variables: Any, batch: Batch, changed: dict[str, jax.Array]) -> jax.Array:
+        return jax.vmap(lambda own: _logits(last, coder, variables, batch | own))(changed)
 
     return jax.jit(answer)
 

@@ -71,14 +71,14 @@ class Rereader:
 
 
 def merged(arrays: Arrays, changed: Arrays, names: Sequence[str], modalities: Sequence[str]) -> Arrays:
-    """`arrays` in which those of `names` are as `changed` says.
+    """What rows have of `names` when they are read again, and `present` of all modalities.
 
     Args:
-      arrays: of N rows.
+      arrays: of N rows as they were.
       changed: what `Rereader.read` has found for N rows.
       names: modalities that were read again.
       modalities: all of the model, in canonical order.
     """
     present_NxM = arrays["present"].copy()
     present_NxM[:, [modalities.index(name) for name in names]] = changed["present"]
-    return arrays | changed | {"present": present_NxM}
+    return changed | {"present": present_NxM}

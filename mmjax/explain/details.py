@@ -117,14 +117,14 @@ def _without(
 ) -> np.ndarray:
     """Probabilities of every variant by one fold."""
     count, modalities = len(variants), [m.name for m in rereader.modalities]
-    arrays = {name: np.repeat(values, count, axis=0) for name, values in answers.arrays.items()}
+    arrays = {"present": np.repeat(answers.arrays["present"], count, axis=0)}
     if changed is not None:
         arrays = merged(arrays, changed, names, modalities)
     for at, variant in enumerate(variants):
         for i, m in enumerate(rereader.modalities):
             if variant.start < 0 and m.name not in names and variant.column in m.reads and (m.pictures or len(m.reads) == 1):
                 arrays["present"][at, i] = False
-    return answers.probabilities(arrays)
+    return answers.varied({name: values[:, None] for name, values in arrays.items()})[:, 0]
 
 
 def _effects(cells: pd.DataFrame, variants: list[_Variant], effect_v: np.ndarray) -> list[CellEffect]:

@@ -1,6 +1,6 @@
 """Permutation importance (Breiman 2001): how much worse held-out rows are predicted when a column's cells are shuffled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def permutation_importance(
       rows_per_fold: at most so many held-out rows are asked.
       repeats: shuffles of each.
       seed: of rows and shuffles.
-      advance: told (how much is done, of how much).
+      advance: told (how many folds are done, of how many).
 
     Returns:
       The most important first, modalities before columns.
@@ -79,11 +79,10 @@ def permutation_importance(
         fold = _Fold(answers, rereader, list(ensemble.spec.modalities), orders, read_cells(table, rows), done)
         names = [("modality", name) for name in ensemble.spec.modalities]
         names += [("column", name) for name in rereader.columns(fold.cells.columns)]
-        for at, (kind, name) in enumerate(names):
-            change = fold.modality(name) if kind == "modality" else fold.column(name)
-            found.setdefault((kind, name), []).append(change)
-            if advance is not None:
-                advance(done * len(names) + at + 1, len(ensemble.members) * len(names))
+        for key, change in zip(names, fold.changes(names), strict=True):
+            found.setdefault(key, []).append(change)
+        if advance is not None:
+            advance(done + 1, len(ensemble.members))
     primary = ensemble.chain[-1].primary
     return sorted((_summary(kind, name, falls, primary) for (kind, name), falls in found.items()), key=_order)
 
@@ -109,15 +108,29 @@ class _Fold:
     cells: pd.DataFrame
     place: int
 
-    def __post_init__(self) -> None:
-        self._as_it_is = self.answers.metrics()
+    def changes(self, names: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
+        """How metrics change when each modality or column is shuffled.
 
-    def modality(self, name: str) -> dict[str, float]:
-        """How metrics change when a modality's arrays are shuffled."""
-        return self._changes([self._shuffled(self.answers.arrays, (name,), order) for order in self.orders], self._as_it_is)
+        All variants that leave pictures alone are asked at once, so that the pictures are looked at once.
+        """
+        variants = [self._modality(name) if kind == "modality" else self._column(name) for kind, name in names]
+        pictures = {f"{m.name}/{part}" for m in self.rereader.modalities for part in m.pictures}
+        asked: list[list[dict[str, float]]] = [[] for _ in names]
+        light = [i for i, own in enumerate(variants) if not pictures & own[-1].keys()]
+        for group in (light, *([i] for i in range(len(names)) if i not in light)):
+            flat = [(i, arrays) for i in group for arrays in variants[i]]
+            changed = {key for _, arrays in flat for key in arrays}
+            stacked = {key: np.stack([arrays.get(key, self.answers.arrays[key]) for _, arrays in flat]) for key in changed}
+            for (i, _), p_nxK in zip(flat, self.answers.varied(stacked) if flat else (), strict=True):
+                asked[i].append(self.answers.metrics(p_nxK))
+        return [_difference(base, shuffled) for base, *shuffled in asked]
 
-    def column(self, name: str) -> dict[str, float]:
-        """How metrics change when a column's cells are shuffled.
+    def _modality(self, name: str) -> list[Arrays]:
+        """The arrays as they are, then shuffled between rows."""
+        return [{"present": self.answers.arrays["present"]}, *(self._shuffled({}, (name,), order) for order in self.orders)]
+
+    def _column(self, name: str) -> list[Arrays]:
+        """What changes when a column's cells are shuffled; first what is read of the cells as they are.
 
         What reads this column alone is shuffled as it is: no photo is decoded twice. Whatever reads more is read again, the
         cells as they are, too, since a table that is read for its own counts its own rows.
@@ -125,24 +138,24 @@ class _Fold:
         readers = self.rereader.readers(name)
         alone = [m.name for m in readers if m.reads == (name,)]
         again = [m.name for m in readers if m.reads != (name,)]
-        if not again:
-            return self._changes([self._shuffled(self.answers.arrays, alone, order) for order in self.orders], self._as_it_is)
-        same, *changed = (self._read(name, order, again) for order in (np.arange(len(self.cells)), *self.orders))
-        changed = [self._shuffled(arrays, alone, order) for arrays, order in zip(changed, self.orders, strict=True)]
-        return self._changes(changed, self.answers.metrics(same))
+        read = [self._read(name, order, again) for order in (np.arange(len(self.cells)), *self.orders)]
+        return [read[0], *(self._shuffled(own, alone, order) for own, order in zip(read[1:], self.orders, strict=True))]
 
     def _read(self, column: str, order: Int[np.ndarray, " n"], names: list[str]) -> Arrays:
+        if not names:
+            return {"present": self.answers.arrays["present"]}
         cells = self.cells.assign(**{column: self.cells[column].to_numpy()[order]})
         (arrays,) = self.rereader.read(cells, names, self.rereader.ensemble.members[self.place : self.place + 1])
         return merged(self.answers.arrays, arrays, names, self.modalities)
 
-    def _shuffled(self, arrays: Arrays, names: list[str] | tuple[str, ...], order: Int[np.ndarray, " n"]) -> Arrays:
+    def _shuffled(self, changed: Arrays, names: Sequence[str], order: Int[np.ndarray, " n"]) -> Arrays:
+        arrays = self.answers.arrays
         moved = {k: v[order] for k, v in arrays.items() if any(k.startswith(f"{name}/") for name in names)}
-        present_NxM = arrays["present"].copy()
-        at = [self.modalities.index(name) for name in names]
-        present_NxM[:, at] = present_NxM[order][:, at]
-        return arrays | moved | {"present": present_NxM}
+        present_NxM, at = changed.get("present", arrays["present"]).copy(), [self.modalities.index(name) for name in names]
+        present_NxM[:, at] = arrays["present"][order][:, at]
+        return changed | moved | {"present": present_NxM}
 
-    def _changes(self, variants: list[Arrays], base: dict[str, float]) -> dict[str, float]:
-        found = metrics.summarise([self.answers.metrics(arrays) for arrays in variants])["mean"]
-        return {name: found[name] - base[name] for name in found}
+
+def _difference(base: dict[str, float], shuffled: list[dict[str, float]]) -> dict[str, float]:
+    found = metrics.summarise(shuffled)["mean"]
+    return {name: found[name] - base[name] for name in found}

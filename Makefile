@@ -13,7 +13,7 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONS
 CONFIG ?= configs/mmae_attention.py
 WORKDIR ?= runs/mmae_attention
 
-.PHONY: train test test-real test-faults test-slow lint bench audit clean FORCE
+.PHONY: docs train test test-real test-faults test-slow lint bench audit clean FORCE
 
 # A PYTHON given by hand that is not the environment's version makes the environment anew; else a made one stays as it is.
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -59,6 +59,11 @@ lint: $(VENV)/.installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# The pages: strict, so a broken link fails it.
+docs: $(VENV)/.installed
+	$(PIP) --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run_all --out runs/bench
 
@@ -66,6 +71,6 @@ audit: $(VENV)/.installed
 	$(BIN)/pip-audit --strict --requirement $(CONSTRAINTS) --no-deps --disable-pip
 
 clean:
-	rm -rf runs build *.egg-info
+	rm -rf runs build site *.egg-info
 
 FORCE:

@@ -43,7 +43,10 @@ class MultiModalClassifier(ClassifierMixin, BaseEstimator):
         table lacks are left out, unless `overrides` names them.
       workdir: folder of the run, in which an interrupted `fit` goes on; None: a temporary one that goes with the model.
       folds: models that are trained, each without a fold of the rows.
-      max_epochs, batch_size, learning_rate, random_state: of the classifier; of folds and training; None: the config's.
+      max_epochs: of the classifier; None, here and below: the config's.
+      batch_size: rows a step.
+      learning_rate: of the classifier, before schedule and warm-up.
+      random_state: of folds and training.
       overrides: further settings by dotted name, such as {"model.width": 64}; see `get_config`.
       output: pandas (DataFrames and Series, but for an array) or numpy, which scorers of two classes' probabilities want.
       verbose: prints progress.

@@ -16,8 +16,8 @@ from mmjax.modalities.base import Batch
 from mmjax.tasks.base import Task
 
 Arrays = dict[str, np.ndarray]
-_ROWS, _ANSWERS, _CODED = 64, 4096, 64
-"""Rows of a pass; most (variant, row) pairs of a pass, and most where an autoencoder computes codes for each pair."""
+_ROWS, _FEWEST, _ANSWERS, _CODED = 64, 4, 4096, 64
+"""Most and fewest rows of a pass; most (variant, row) pairs of a pass, and most where an autoencoder computes codes for each pair."""
 
 
 _LEAST = 1e-12
@@ -61,7 +61,7 @@ class FoldAnswers:
         """Class probabilities of every row, or of rows that are otherwise alike but for some arrays."""
         arrays = self.arrays | dict(changed or {})
         rows = np.arange(len(arrays["label"]))
-        size = min(_ROWS, 1 << (len(rows) - 1).bit_length())
+        size = min(_ROWS, _power(len(rows)))
         return self._task.probabilities(self._ensemble.outputs(self._member, self._parameters, arrays, rows, size))
 
     def metrics(self, p_NxK: Float[np.ndarray, "N K"]) -> dict[str, float]:
@@ -81,15 +81,16 @@ class FoldAnswers:
         Args:
           changed: by name, each S x N x ...
         """
-        variants, size = len(next(iter(changed.values()))), min(_ROWS, 1 << (len(self) - 1).bit_length())
-        step = max(1, (_CODED if self._task.code_width else _ANSWERS) // size)
+        # Powers of two: a program is compiled for each size, and compiling takes longer than answering.
+        variants, size = len(next(iter(changed.values()))), min(_ROWS, max(_FEWEST, _power(len(self))))
+        step = min(_power(variants), max(1, (_CODED if self._task.code_width else _ANSWERS) // size))
         program = _varied(self._task, self._before[-1] if self._task.code_width else None)
         variables = [(p.params, p.batch_stats) for p in (self._parameters[task.name] for task in self._chain())]
         found_SxNxK = np.zeros((variants, len(self), self.classes))
         for start, rows_B, batch in _batches(self.arrays, size):
             count = min(size, len(self) - start)
             for at in range(0, variants, step):
-                some_s = np.resize(np.arange(at, min(at + step, variants)), min(step, variants))
+                some_s = np.resize(np.arange(at, min(at + step, variants)), step)
                 own = {name: values[some_s][:, rows_B] for name, values in changed.items()}
                 logits_sxBxK = np.asarray(program(variables, batch | self._constant, own))
                 for i, s in enumerate(range(at, min(at + step, variants))):
@@ -120,6 +121,11 @@ class FoldAnswers:
     @functools.cached_property
     def _constant(self) -> Arrays:
         return self._ensemble.constants(self._member, self.arrays["label"])
+
+
+def _power(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
 
 
 def _batches(arrays: Arrays, size: int) -> Iterator[tuple[int, Int[np.ndarray, " B"], Batch]]:

@@ -41,7 +41,7 @@ class RowExplanation:
       shapley: what each modality added.
       effects: what each cell adds, by column.
       words: start, end and effect of the words of a text, by column.
-      pictures: overlays of photos as data: URIs, by modality.
+      pictures: photos as data: URIs, marked where covering them changes the probability, by modality.
     """
 
     name: str
@@ -111,7 +111,7 @@ def _explain(ensemble: Ensemble, member: Member, dataset: Dataset, rows: Sequenc
                 shapley={m: float(v) for m, v in zip(ensemble.spec.modalities, values.value_NxM[i], strict=True)},
                 effects={cell.column: cell.effect for cell in details.cells},
                 words={cell.column: cell.words for cell in details.cells if cell.words},
-                pictures={p.modality: data_uri(p.overlay(p.gradients)) for p in details.pictures},
+                pictures={p.modality: data_uri(p.overlay(p.occlusion)) for p in details.pictures},
             )
         )
     return found

@@ -123,6 +123,7 @@ def cards(
         if why is not None:
             said = {"spoke": why.shapley, "spoke_for": why.name, "spoke_from": why.base_value, "effects": why.effects}
             whole = reader.cells.get(row, {})
+            long |= {c: short.pop(c) for c in why.words if c in short}
             marked = {c: coloured_words(whole[c], words, len(long[c])) for c, words in why.words.items() if c in long}
             said |= {"marked": marked, "overlays": reader.room_for(why.pictures) if photos else {}}
         return Card(name, example.label, example.prediction, example.right, example.shares, pictures, short, long, **said)

@@ -19,6 +19,8 @@ from mmjax.datasets.splits import FOLDS, load_folds
 from mmjax.encoding.base import TableContext, TrainingLabels
 from mmjax.encoding.entity_columns import EntityReader
 from mmjax.errors import CheckpointError, ConfigError, DataError, Interrupted
+from mmjax.explain.answers import FoldAnswers
+from mmjax.explain.explanation import shapley_values
 from mmjax.inference import Ensemble
 from mmjax.modalities.base import InputSpec
 from mmjax.modalities.entity import EntityEncoder
@@ -259,6 +261,16 @@ def test_predictions_are_the_blend_everywhere(run: Path):
         assert values["width"] == read.shape[1]
         assert values["classes"] == list(ensemble.spec.classes)
     assert any(weights), "a run whose trees count nowhere tests nothing"
+
+
+def test_explanations_are_of_the_blend(run: Path):
+    """Breaks where only the network is asked: its own probabilities would be explained."""
+    ensemble, dataset, _ = opened(run)
+    answers = [FoldAnswers(ensemble, m, m.encoders.encode(dataset)) for m in ensemble.members]
+    found = shapley_values(answers)
+    p_NxK = ensemble.predict(dataset).probabilities
+    np.testing.assert_allclose(found.probability_N, p_NxK.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(found.base_value_N + found.value_NxM.sum(axis=1), found.probability_N, atol=1e-9)
 
 
 def test_held_out_rows_are_scored_again_as_training_did(run: Path):

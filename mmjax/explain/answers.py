@@ -17,7 +17,7 @@ from mmjax.tasks.base import Task
 
 Arrays = dict[str, np.ndarray]
 _ROWS, _FEWEST, _ANSWERS, _CODED = 64, 4, 4096, 64
-"""Most and fewest rows of a pass; most (variant, row) pairs of a pass, and most where an autoencoder computes codes for each pair."""
+"""Most and fewest rows of a pass; most (variant, row) pairs of a pass, and where an autoencoder computes codes for each."""
 
 
 _LEAST = 1e-12

@@ -1,5 +1,6 @@
 """Explanations: Shapley values that add up, effects that are those of really changed rows, photos whose patch is found."""
 
+import pickle
 from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import mmjax
 from mmjax.cli.main import main
 from mmjax.data.data_report import DataReport
 from mmjax.datasets.splits import FOLDS, load_folds
-from mmjax.errors import ConfigError, WorkdirError
+from mmjax.errors import ConfigError, DataError, WorkdirError
 from mmjax.explain import explain, page, permutation_importance
 from mmjax.explain.answers import FoldAnswers
 from mmjax.explain.cells import read_cells
@@ -225,6 +226,13 @@ def test_from_python_and_the_command_line(trained: "Trained", rows: pd.DataFrame
     shown = found.show("row 3")._repr_html_()
     assert frame["note"]["row 3"].split()[0] in shown
     assert "data:image/png;base64," in shown
+    part = found.sort_values("probability").iloc[1:]
+    assert part.show("row 3").text == found.show("row 3").text  # a part, in another order
+    for lost in (found[["prediction"]], pickle.loads(pickle.dumps(found)), pd.concat([found, found])):
+        with pytest.raises(DataError, match="ask the model again|names several"):
+            lost.show("row 3")
+    with pytest.raises(DataError, match="no row 99"):
+        found.show(99)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     options = [f"--workdir={trained.workdir}", f"--data={tmp_path / 'rows.csv'}", f"--images={trained.photos}"]
     assert main(["explain", *options, f"--out={tmp_path / 'why.csv'}"]) == 0

@@ -66,7 +66,9 @@ def test_a_run_that_goes_on_keeps_what_was_cut(tmp_path: Path, monkeypatch: pyte
         train=replace(settings.train, max_epochs=1),
     )
     monkeypatch.setattr("mmjax.train.time_limit.read_config", lambda _: cut.to_dict())
-    assert plan_time(settings, "1m", tmp_path, print) == cut
+    said: list[str] = []
+    assert plan_time(settings, "1m", tmp_path, said.append) == cut
+    assert "another workdir" in said[0]
     assert plan_time(settings, None, tmp_path, print) is settings
 
 

@@ -31,10 +31,13 @@ class Parser(argparse.ArgumentParser):
         """Prints it; argparse's own hides that a reader (`| head`) has gone."""
         print(self.format_help(), end="", file=file)
 
-    def add_config(self) -> None:
+    def add_config(self, *, required: bool = True) -> None:
         """Adds `--config`, which `parse_config` reads."""
         self.add_argument(
-            "--config", required=True, help=f"NAME or FILE.py, then an optional :variant; names: {', '.join(configs.names())}"
+            "--config",
+            required=required,
+            default="",
+            help=f"NAME or FILE.py, then an optional :variant; names: {', '.join(configs.names())}",
         )
         self.epilog = "--config.key=value overrides a setting, such as --config.train.max_epochs=3."
 

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"explain: --out={out}: is the input itself; name another.")
     if args.rows < 1:
         raise ConfigError(f"explain: --rows={args.rows}: must be at least 1.")
+    import pandas as pd  # noqa: PLC0415
+
     # jax is imported once the arguments are known to be right
     from mmjax.data.data_report import DataReport  # noqa: PLC0415
     from mmjax.explain import explain, page  # noqa: PLC0415
@@ -50,10 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     for line in report.summary_lines():
         runtime.log(line)
     if html:
-        write_text(out, page.whole(f"{data.name} explained", [str(found.show(row)) for row in found.index]))
+        names = [f"{i} ({name})" for i, name in enumerate(found.index, 1)]  # two rows may have one id
+        found.index = pd.Index(names)
+        write_text(out, page.whole(f"{data.name} explained", [str(found.show(name)) for name in names]))
     else:
         write_text(out, found.to_csv(index_label="id", lineterminator="\n", float_format="%.9g"))
-    runtime.log(f"Written: {len(found)} rows in {out}")
+    shown = f"the first {len(found)} of {len(cells)} rows (--rows)" if len(found) < len(cells) else f"{len(found)} rows"
+    runtime.log(f"Written: {shown} in {out}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,13 @@ from jaxtyping import Float, Int
 from mmjax.data.data_report import DataReport
 from mmjax.data.sources import Source
 from mmjax.datasets.dataset import Dataset
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, DataError
 from mmjax.explain import page
 from mmjax.explain.answers import FoldAnswers
 from mmjax.explain.cells import Rereader, read_cells
 from mmjax.explain.details import RowDetails, row_details
 from mmjax.explain.shapley import coalitions
-from mmjax.inference import Ensemble, Member
+from mmjax.inference import Ensemble
 from mmjax.new_table import open_new_table
 
 SHAPLEY = "shapley_"
@@ -68,9 +69,10 @@ def shapley_values(
 
 
 class Explanation(pd.DataFrame):
-    """A row a row: `prediction`, `probability` of it, `base_value`, and `shapley_<modality>`.
+    """A row a row: `prediction`, `probability` of it, `base_value`, `shapley_<modality>`, and `row`, its number in the table.
 
-    base_value and the Shapley values add up to probability. `show(row)` explains one row in detail in a notebook.
+    base_value and the Shapley values add up to probability. `show(row)` explains one row in detail in a notebook, also of a
+    part of the table, or of it in another order.
     """
 
     _metadata = ["rows"]  # noqa: RUF012 - pandas' own protocol
@@ -79,20 +81,30 @@ class Explanation(pd.DataFrame):
     def _constructor(self) -> type["Explanation"]:
         return Explanation
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The numbers alone: the model that `show` asks lies in its workdir."""
+        return {name: value for name, value in super().__getstate__().items() if name != "rows"}
+
     def show(self, row: object) -> "page.Html":
-        """One row, by its index: its modalities, cells, words and photos.
+        """One row, by its label in the index: its modalities, cells, words and photos.
 
         Raises:
-          KeyError: there is no such row.
+          DataError: there is no such row, or more than one; or the table has lost what is needed to show one.
         """
-        place = self.index.get_loc(row)
-        if not isinstance(place, int):  # several rows share the label: the first
-            place = int(np.arange(len(self))[place][0])
+        try:
+            place = self.index.get_loc(row)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"there is no row {row!r} in the index of this explanation.") from error
+        if not isinstance(place, int):
+            raise DataError(f"the index names several rows {row!r}; give each its own name with reset_index().")
+        needed = ["row", "prediction", "probability", "base_value"]
+        if getattr(self, "rows", None) is None or not {*needed} <= {*self.columns}:
+            raise DataError("this table is not all of an explanation any more; ask the model again, and show a row of that.")
         values = self.iloc[place]
         shapley = {name.removeprefix(SHAPLEY): float(values[name]) for name in self.columns if name.startswith(SHAPLEY)}
-        at = int(self.attrs["position"][self.index[place]]) if "position" in self.attrs else place
-        details = self.rows.details(at, str(values["prediction"]))
-        return page.Html(page.row(values["prediction"], values["probability"], values["base_value"], shapley, details))
+        details = self.rows.details(int(values["row"]), str(values["prediction"]))
+        numbers = float(values["probability"]), float(values["base_value"])
+        return page.Html(page.row(str(row), str(values["prediction"]), *numbers, shapley, details))
 
 
 @dataclass(frozen=True)
@@ -151,17 +163,10 @@ def explain(
     return found
 
 
-def explain_held_out(ensemble: Ensemble, member: Member, dataset: Dataset, rows: Int[np.ndarray, " n"]) -> Explanation:
-    """Explains rows of the training table by a fold that did not see them."""
-    arrays = {name: values[rows] for name, values in member.encoders.encode(dataset).items()}
-    found = _table(shapley_values([FoldAnswers(ensemble, member, arrays)]), ensemble)
-    found.index = pd.Index(dataset.table.ids[rows])
-    return found
-
-
 def _table(values: ShapleyValues, ensemble: Ensemble) -> Explanation:
     names = np.array(ensemble.spec.classes, object)
     found = {
+        "row": np.arange(len(values.class_N)),
         "prediction": names[values.class_N],
         "probability": values.probability_N,
         "base_value": values.base_value_N,

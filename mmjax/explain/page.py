@@ -33,11 +33,11 @@ class Html:
         return self.text
 
 
-def row(prediction: object, probability: float, base: float, shapley: dict[str, float], details: RowDetails) -> str:
+def row(name: str, prediction: str, probability: float, base: float, shapley: dict[str, float], details: RowDetails) -> str:
     """A row: bars of its modalities, effects of its cells and words, overlays of its photos."""
     head = (
-        f"<p><b>{escape(str(prediction))}</b>: {100 * probability:.1f} %, of which {100 * base:.1f} % without looking at the "
-        "row. Points are of this probability, in percent.</p>"
+        f"<p>Row {escape(name)}: <b>{escape(prediction)}</b>, {100 * probability:.1f} %, of which {100 * base:.1f} % without "
+        "looking at the row. Points are of this probability, in percent.</p>"
     )
     cells = "".join(_cell(cell) for cell in details.cells)
     pictures = "".join(_picture(picture) for picture in details.pictures)

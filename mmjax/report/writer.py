@@ -113,6 +113,7 @@ def _baselines(run: RunFiles, log: Callable[[str], None]) -> tuple[list[Baseline
     try:
         return find_baselines(run.workdir, run.settings, run.folds, log), ""
     except MmjaxError as error:
+        log(f"report: no simple models: {error}")
         return [], f"There are no simple models to compare with: {error}"
 
 
@@ -123,6 +124,7 @@ def _explanations(run: RunFiles, groups: Sequence[Examples], log: Callable[[str]
     try:
         return find_explanations(run.workdir, {int(run.row_n[place]): str(ids[place]) for place in places}, log), ""
     except MmjaxError as error:
+        log(f"report: nothing is explained: {error}")
         return Explanations(), f"Nothing is explained here: {error}"
 
 

@@ -84,7 +84,8 @@ class Classification(Task):
         fusion = {"none": "", "concatenate": "concatenation", "gated": "gated fusion"}.get(model.fusion, model.fusion)
         members = f"{model.head.members} members" if model.head.members else ""
         codes = f"{Reconstruction.title(settings)} code" if model.autoencoder.kind != "none" else ""
-        return " + ".join(part for part in (fusion, members, codes) if part) or "classifier"
+        trees = "" if model.blend == "none" else f"blended with {model.blend}"
+        return " + ".join(part for part in (fusion, members, codes, trees) if part) or "classifier"
 
     @property
     def watched(self) -> str:

@@ -72,7 +72,7 @@ def fit_into(settings: Settings, seconds: float, log: Callable[[str], None]) -> 
         if share() < _ENOUGH and not settings.cv.only and settings.cv.folds > folds:
             cut["cv.folds"] = folds
     cut |= _fewer_epochs(settings, share())
-    log(f"To end in {duration(seconds)}: {_said(cut)}." if cut else f"The whole config fits into {duration(seconds)}.")
+    log(f"To be trained in {duration(seconds)}: {_said(cut)}." if cut else f"The whole config fits into {duration(seconds)}.")
     return configs.override(settings.to_dict(), cut)
 
 
@@ -101,6 +101,7 @@ def plan_time(settings: Settings, limit: str | float | None, workdir: Path, log:
     if recorded is None:
         return fit_into(settings, seconds, log)
     known = Settings.from_dict(recorded)
+    log("The run goes on with the folds, epochs and sizes that it began with; another time limit needs another workdir.")
     kept = {"cv.folds": known.cv.folds} | {name: _value(known, name) for name in _EPOCHS}
     while (more := smaller(settings)) and any(_value(settings, name) != _value(known, name) for name in more):
         settings = configs.override(settings.to_dict(), more)

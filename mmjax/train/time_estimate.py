@@ -4,6 +4,7 @@ Nothing is kept: the steps are taken in a temporary workdir, and their results t
 """
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,8 +28,8 @@ from mmjax.train.fold_training import compile_ahead, group_trainer, plan_of
 from mmjax.train.run import Run, encode_folds, fit_folds, open_run
 from mmjax.train.trainer import Callback, Trainer
 
-_STEPS, _SECONDS = 10, 20.0
-"""Dispatches that are timed, or as many as fit into these seconds."""
+_STEPS, _SECONDS, _PATIENCE = 10, 20.0, 120.0
+"""Dispatches that are timed, or as many as fit into these seconds; seconds that one fold waits for the others."""
 _VALIDATION = 1 / 3
 """Cost of a row that is only predicted, of one that is trained on."""
 LONG = 3600.0
@@ -126,7 +127,8 @@ def _time_phase(run: Run, name: str, folder: Path) -> PhaseTime:
             fold.codes = np.zeros((len(run.fold_N), task.code_width), np.float32)
     plan = plan_of(run, name, run.folds)
     groups = [run.folds[at : at + plan.folds] for at in range(0, len(run.folds), plan.folds)]
-    timers = [_Timer() for _ in groups[: plan.concurrent]]
+    together = threading.Barrier(min(plan.concurrent, len(groups)))
+    timers = [_Timer(together) for _ in groups[: plan.concurrent]]
 
     def job(group: Sequence[FoldData], timer: _Timer, stop: Callable[[], bool]) -> Callable[[], None]:
         trainer = group_trainer(run, name, run.executor(plan), group, folder / f"{name}_{group[0].number}", stop, [timer])
@@ -148,10 +150,10 @@ class _EnoughError(Exception):
 
 
 class _Timer(Callback):
-    """Takes the time of steps after the first, which waits for the compiler."""
+    """Takes the time of steps after the first, which waits for the compiler; all folds of a plan begin together."""
 
-    def __init__(self) -> None:
-        self.steps, self.step_seconds = 0, 0.0
+    def __init__(self, together: threading.Barrier) -> None:
+        self.steps, self.step_seconds, self._together = 0, 0.0, together
         self._sent, self._begun = 0, 0.0
 
     def on_start(self, trainer: Trainer) -> None:
@@ -161,6 +163,9 @@ class _Timer(Callback):
     def after_dispatch(self, trainer: Trainer) -> None:
         """Waits for the dispatch, and ends once enough are timed."""
         jax.block_until_ready(trainer.state.step)
+        if self._sent == 0:
+            with suppress(threading.BrokenBarrierError):  # the others have failed, or wait too long for the compiler
+                self._together.wait(_PATIENCE)
         now = time.monotonic()
         if self._sent == 0:
             self._begun = now

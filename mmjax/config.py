@@ -100,6 +100,7 @@ class ModelSettings:
     init: str = choice("glorot", "lecun")  # of dense towers; our reading: Keras' glorot
     input_dropout: float = below_one(0.0)  # of dense towers' inputs
     modality_dropout: float = below_one(0.0)  # of whole modalities in training; paper: none
+    scores: str = choice("stacked", "mean")  # of modalities that score classes: where their scales start (tasks/stacking.py)
     head: HeadSettings = field(default_factory=HeadSettings)
     blend: str = choice("none", "lightgbm")  # of each fold's probabilities with boosted trees' (train/blend.py); paper: none
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.tasks.classification import correct, cross_entropy
 from mmjax.tasks.reconstruction import reconstruction_errors
+from mmjax.tasks.terms import correct, cross_entropy
 
 
 def test_cross_entropy_against_numpy():

@@ -102,13 +102,15 @@ class MultiModalClassifier(nn.Module):
         return [p if p.shape[-1] == width else layer(name=f"widen_{name}")(p) for name, p in v.items()]
 
     def _scores(self, batch: dict[str, Any]) -> Float[Array, "B K"]:
-        """What modalities say of the classes themselves, each at a scale that is learnt; at first their mean counts."""
+        """What modalities say of the classes themselves, each at a scale that is learnt.
+
+        It starts where `Classification.start` says, or at their mean.
+        """
         total = jnp.zeros((len(batch["present"]), self.outputs), jnp.float32)
-        start = nn.initializers.constant(1 / max(1, sum(tower.scores is not None for tower in self.towers.values())))
-        for i, (name, tower) in enumerate(self.towers.items()):
-            if tower.scores is not None:
-                scale_1 = self.param(f"scale_{name}", start, (1,))
-                total += scale_1[None] * tower.scores(inputs_of(batch, name)) * batch["present"][:, i, None]
+        found = modality_scores(self.towers, batch)
+        start = nn.initializers.constant(1 / max(1, len(found)))
+        for name, score_BxK in found.items():
+            total += self.param(f"scale_{name}", start, (1,))[None] * score_BxK
         return total
 
     def _codes(self, batch: dict[str, Any], out: dict, *, train: bool) -> list[Array]:
@@ -123,6 +125,16 @@ class MultiModalClassifier(nn.Module):
         if self.codes == "joint":
             out["reconstruction"] = result
         return [result["h_mm"]]
+
+
+def modality_scores(towers: Mapping[str, Tower], batch: Mapping[str, Any]) -> dict[str, Float[Array, "B K"]]:
+    """Class scores of the modalities that have some, by name; zeros where a row has not the modality."""
+    present_BxM = batch["present"]
+    return {
+        name: tower.scores(inputs_of(batch, name)) * present_BxM[:, i, None]
+        for i, (name, tower) in enumerate(towers.items())
+        if tower.scores is not None
+    }
 
 
 def unit_rms(h_BxD: Float[Array, "B D"]) -> Float[Array, "B D"]:

@@ -1,11 +1,12 @@
 """A modality's part of a batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Array, Float
 
 
-def inputs_of(batch: dict[str, Any], name: str) -> dict[str, Array]:
+def inputs_of(batch: Mapping[str, Any], name: str) -> dict[str, Array]:
     """Arrays of a modality by part: `<name>/<part>` of the batch (mmjax/modalities/base.py)."""
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -21,17 +20,20 @@ from mmjax.modalities.shapes import blank_batch
 from mmjax.ops import prng
 from mmjax.schema import Schema
 from mmjax.tasks.parts import Shown
-
-Term = tuple[Float[Array, ""], Float[Array, ""]]
-"""Sum and count, so that a mean over several devices or batches is exact, never an average of averages."""
+from mmjax.tasks.terms import WeightedTerm
 
 
-class WeightedTerm(NamedTuple):
-    """One term of the loss: weight * sum / count."""
+class Start(NamedTuple):
+    """What training starts from, where rows decide it.
 
-    weight: float
-    sum: Float[Array, ""]
-    count: Float[Array, ""]
+    Attributes:
+      values: parameters, by path, in place of drawn ones.
+      monitored: the value that early stopping maximises, of the validation rows before the first step: the start is then kept
+        unless an epoch is better. -inf: it is not known, and the first epoch is kept.
+    """
+
+    values: Mapping[tuple[str, ...], np.ndarray]
+    monitored: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +154,17 @@ class Task(Shown, ABC):
         variables = self.module.init({"params": key, "dropout": key}, batch, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
+    def start(self, arrays: Mapping[str, np.ndarray], train_rows: np.ndarray, valid_rows: np.ndarray) -> Start:
+        """What a fold's rows decide of the start.
+
+        Args:
+          arrays: every row, encoded; a training row's values do not know its own label.
+          train_rows: row numbers to train on.
+          valid_rows: row numbers of the inner validation.
+        """
+        del arrays, train_rows, valid_rows
+        return Start({}, -np.inf)
+
     def apply(self, params: Any, batch_stats: Any, batch: Batch, key: Array | None) -> tuple[Any, Any]:
         """The module's output and its new BatchNorm statistics; a key is dropout's when training, None evaluates."""
         variables = {"params": params, **({"batch_stats": batch_stats} if batch_stats else {})}
@@ -266,17 +279,6 @@ def task_class(name: str) -> type[Task]:
 def phases(settings: Settings) -> tuple[str, ...]:
     """Names of the tasks of a run, in order."""
     return task_class(settings.task).phases(settings)
-
-
-def sums_of(terms: dict[str, WeightedTerm]) -> dict[str, Array]:
-    """Sums and counts of loss terms, for the log."""
-    sums = {name: jax.lax.stop_gradient(t.sum) for name, t in terms.items()}
-    return sums | {f"{name}_count": t.count for name, t in terms.items()}
-
-
-def mean_of(sums: dict[str, Array], name: str) -> Array:
-    """A metric from its sum and count."""
-    return sums[name] / jnp.maximum(sums[f"{name}_count"], 1e-12)
 
 
 def digits(value_N: np.ndarray) -> list[str]:

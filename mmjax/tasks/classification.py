@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from mmjax.config import Settings
 from mmjax.data.data_report import DataReport
@@ -15,17 +14,19 @@ from mmjax.datasets.dataset import Dataset
 from mmjax.datasets.infer_schema import unfit_label
 from mmjax.errors import DataError
 from mmjax.modalities.base import Batch, InputSpec
-from mmjax.models.classifier import MultiModalClassifier
+from mmjax.models.classifier import MultiModalClassifier, modality_scores
 from mmjax.models.members import Members
 from mmjax.ops import on_cpu
 from mmjax.registry import register_task
 from mmjax.schema import Schema
 from mmjax.tasks import class_parts
-from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
+from mmjax.tasks.base import Start, Task, digits
 from mmjax.tasks.labels import find_schema_classes, in_order, number_labels
 from mmjax.tasks.metrics import classification_metrics
 from mmjax.tasks.parts import Examples, Part
 from mmjax.tasks.reconstruction import Reconstruction, code_width, reconstruction_terms
+from mmjax.tasks.stacking import stacking_scales
+from mmjax.tasks.terms import WeightedTerm, correct, cross_entropy, mean_of, sums_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +114,26 @@ class Classification(Task):
     def scans(self) -> bool:
         """Not on a CPU if a tower does not: see `Modality.scans`."""
         return not on_cpu() or all(modality.scans for _, modality, _ in self.spec.each())
+
+    def start(self, arrays: Mapping[str, np.ndarray], train_rows: np.ndarray, valid_rows: np.ndarray) -> Start:
+        """Scales of the modalities' scores by stacking; members add nothing at first, so the scores alone are a candidate."""
+        score_of = modality_scores(self.module.towers, arrays) if self.settings.model.scores == "stacked" else {}
+        if not score_of:
+            return Start({}, -np.inf)
+        score_MxNxK, label_N = np.stack([np.asarray(score_NxK) for score_NxK in score_of.values()]), arrays["label"]
+        scale_M = stacking_scales(score_MxNxK[:, train_rows], label_N[train_rows])
+        values = {(f"scale_{name}",): scale_M[m : m + 1] for m, name in enumerate(score_of)}
+        if self.module.head is None or not len(valid_rows):
+            return Start(values, -np.inf)
+        logits_nxK = np.tensordot(scale_M, score_MxNxK[:, valid_rows], axes=1)
+        return Start(values, float(self.monitored(self._plain_sums(jnp.asarray(logits_nxK), jnp.asarray(label_N[valid_rows])))))
+
+    def _plain_sums(self, logits_nxK: Array, label_n: Array) -> dict[str, Array]:
+        """Sums of rows of weight 1: log loss and accuracy."""
+        one_n, one_K = jnp.ones(len(label_n)), jnp.ones(logits_nxK.shape[1])
+        sums = sums_of({"loss": WeightedTerm(1.0, *cross_entropy(logits_nxK, label_n, one_n, one_K))})
+        sums["accuracy"], sums["accuracy_count"] = correct(logits_nxK, label_n, one_n)
+        return sums
 
     def losses(
         self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
@@ -249,36 +270,3 @@ class Classification(Task):
     def examples(cls, predictions: "pd.DataFrame", classes: Sequence[str]) -> list[Examples]:
         """Four rows each: the surest that are right, the surest that are wrong, the most unsure."""
         return class_parts.examples(predictions, class_parts.probabilities(predictions, classes), classes)
-
-
-def cross_entropy(
-    logits_BxK: Float[Array, "B K"],
-    label_B: Int[Array, " B"],
-    weight_B: Float[Array, " B"],
-    class_weight_K: Float[Array, " K"],
-    smoothing: float = 0.0,
-) -> Term:
-    """Weighted softmax cross-entropy in nats (paper, section 3.2, equation 11).
-
-    Args:
-      logits_BxK: class scores.
-      label_B: class index; a row with label -1 counts nowhere.
-      weight_B: 1 for a row that counts, 0 for padding.
-      class_weight_K: weight of each class; all ones in the paper's rows.
-      smoothing: mass moved from the label to the uniform distribution; 0 in the paper's rows.
-
-    Returns:
-      Weighted sum of losses and the sum of weights.
-    """
-    classes = logits_BxK.shape[-1]
-    target_BxK = optax.smooth_labels(jnp.eye(classes, dtype=logits_BxK.dtype)[jnp.maximum(label_B, 0)], smoothing)
-    loss_B = optax.softmax_cross_entropy(logits_BxK, target_BxK)
-    total_weight_B = weight_B * (label_B >= 0) * class_weight_K[jnp.maximum(label_B, 0)]
-    return jnp.sum(loss_B * total_weight_B), jnp.sum(total_weight_B)
-
-
-def correct(logits_BxK: Float[Array, "B K"], label_B: Int[Array, " B"], weight_B: Float[Array, " B"]) -> Term:
-    """Number of rows whose largest logit is the label, and number of rows that count."""
-    counted_B = weight_B * (label_B >= 0)
-    hit_B: Bool[Array, " B"] = jnp.argmax(logits_BxK, axis=-1) == label_B
-    return jnp.sum(hit_B * counted_B), jnp.sum(counted_B)

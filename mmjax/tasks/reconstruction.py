@@ -14,9 +14,10 @@ from mmjax.modalities.base import Batch, InputSpec
 from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target, squared_error
 from mmjax.models.denoising import DenoisingAutoencoder
 from mmjax.registry import register_task
-from mmjax.tasks.base import Task, Term, WeightedTerm, digits, mean_of, sums_of
+from mmjax.tasks.base import Task, digits
 from mmjax.tasks.error_parts import error_histograms
 from mmjax.tasks.parts import Part
+from mmjax.tasks.terms import Term, WeightedTerm, mean_of, sums_of
 
 if TYPE_CHECKING:
     import pandas as pd

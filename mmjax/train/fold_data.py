@@ -21,7 +21,7 @@ from mmjax.io import checkpoint
 from mmjax.modalities.base import modality_class
 from mmjax.modalities.shapes import blank_batch, modality_constants, shared_arrays
 from mmjax.ops import prng
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Start, Task
 from mmjax.train.fold_rows import FoldRows
 from mmjax.train.step import FoldArrays
 
@@ -137,16 +137,17 @@ def phase_key(task: Task, fold: int) -> np.ndarray:
     return np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2, np.uint32)  # spawned: not the loader's
 
 
-def init_variables(task: Task, fold: FoldData, pretrained: dict[str, Any]) -> tuple[Any, Any]:
+def init_variables(task: Task, fold: FoldData, pretrained: dict[str, Any], start: Start) -> tuple[Any, Any]:
     """A fold's initial parameters and BatchNorm statistics, at the padded sizes.
 
     Args:
       task: built for the padded sizes; its init is compiled once for all folds.
       fold: gives the key and the start values of its modalities (word vectors, for one).
+      start: what its rows decide.
       pretrained: parameters that take the place of those of their name, such as an autoencoder's for mode finetune.
     """
     params, batch_stats = initialiser(task)(phase_key(task, fold.number))
-    for path, values in _start_values(task, fold):
+    for path, values in (*_start_values(task, fold), *start.values.items()):
         params = _with_values(params, path, values)
     return params | pretrained, batch_stats
 

@@ -231,12 +231,21 @@ def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[Fol
     averaged, states = run.settings.optim.average > 0, []
     for i, fold in enumerate(group):
         pretrained = {name: run.load(fold.number, name).params for name in copied}
-        params, batch_stats = init_variables(task, fold, pretrained)
-        rows = len(fold.parts.split(task)[0])
+        start, rows = task.start(fold.rows(task), *fold.parts.split(task)), len(fold.parts.split(task)[0])
+        params, batch_stats = init_variables(task, fold, pretrained, start)
         epochs = run.load(fold.number, task.name, SEARCH).facts["best_epoch"] if refit else training_epochs(task, rows)
         steps = max(1, rows // training_batch(task, rows))
         key = phase_key(task, fold.number)
-        one = state.create(params, batch_stats, optimizer, key, steps_per_epoch=steps, max_epochs=epochs, averaged=averaged)
+        one = state.create(
+            params,
+            batch_stats,
+            optimizer,
+            key,
+            steps_per_epoch=steps,
+            max_epochs=epochs,
+            averaged=averaged,
+            monitored=-np.inf if task.refits else start.monitored,
+        )
         filler = i > 0 and fold is group[i - 1]
         states.append(one.replace(done=np.ones((), bool)) if filler else one)
     return executor.put(jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *states), by_fold=True)

@@ -63,13 +63,15 @@ def create(
     steps_per_epoch: int,
     max_epochs: int,
     averaged: bool = False,
+    monitored: float = -np.inf,
 ) -> TrainState:
-    """A fresh state: nothing trained, nothing validated."""
+    """A fresh state: nothing trained; `monitored` is its value on the inner validation rows, if it is known."""
     # Made on the host: a hundred small device programs would cost more to compile than a small fold to train.
     params, batch_stats = jax.tree.map(np.asarray, (params, batch_stats))
     # Everything `make_optimizer` keeps starts at zero.
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(optimizer.init, params))
-    return _fresh(params, batch_stats, opt_state, np.asarray(key), steps_per_epoch, max_epochs, averaged)
+    fresh = _fresh(params, batch_stats, opt_state, np.asarray(key), steps_per_epoch, max_epochs, averaged)
+    return fresh.replace(best_value=np.asarray(monitored, np.float32))
 
 
 def shapes(params: Any, batch_stats: Any, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mmjax.config import Settings
@@ -59,3 +61,25 @@ def trained_autoencoder(session_folder: Path, tmp_path_factory: pytest.TempPathF
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """Copies a workdir, so that a test may spoil it."""
     return lambda workdir: Path(shutil.copytree(workdir, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def recommended_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 rows: a seller's habit, words and a number say the label together; a tenth of the cells are empty."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("recommended_table")
+    label, rows = rng.integers(0, 3, 240), []
+    words = np.array([["wool", "winter", "scarf"], ["linen", "beach", "shirt"], ["rain", "boots", "coat"]])
+    for i, k in enumerate(label):
+        said = k if rng.random() < 0.8 else rng.integers(3)
+        text = " ".join(rng.permutation([*words[said], "a", "fine", "thing"]))
+        seller = f"s{k if rng.random() < 0.6 else rng.integers(3)}{rng.integers(8)}"
+        cells = [f"r{i}", seller, text, text.title()[:9], round(rng.normal(k, 1.0), 3), "ab"[rng.integers(2)]]
+        cells = [cells[0], *("" if rng.random() < 0.1 else cell for cell in cells[1:]), "xyz"[k]]
+        rows.append(cells)
+    header = ["id", "seller", "text", "name", "size", "kind", "label"]
+    pd.DataFrame(rows, columns=header).to_csv(folder / "rows.csv", index=False)
+    (folder / "schema.toml").write_text(
+        'id = "id"\nlabel = "label"\ngroup = "seller"\ntext = "text"\nshort_text = ["name"]\ncontinuous = ["size"]\n'
+        'categorical = ["kind"]\n'
+    )
+    return folder

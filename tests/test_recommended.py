@@ -38,6 +38,8 @@ F32 = jnp.dtype("float32")
 NAN, INF = np.nan, np.inf
 PARTS = ("tabular", "entity", "profile", "words", "linear", "forest")
 
+pytest_plugins = ("tests.fixtures_trained",)
+
 
 def context(**options) -> TableContext:
     return TableContext("rows.csv", Path(), DataReport(), Path(), **options)
@@ -135,28 +137,6 @@ def test_members_start_at_the_scores_and_their_mean_is_of_probabilities():
     )
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """240 rows: a seller's habit, words and a number say the label together; a tenth of the cells are empty."""
-    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("table")
-    label, rows = rng.integers(0, 3, 240), []
-    words = np.array([["wool", "winter", "scarf"], ["linen", "beach", "shirt"], ["rain", "boots", "coat"]])
-    for i, k in enumerate(label):
-        said = k if rng.random() < 0.8 else rng.integers(3)
-        text = " ".join(rng.permutation([*words[said], "a", "fine", "thing"]))
-        seller = f"s{k if rng.random() < 0.6 else rng.integers(3)}{rng.integers(8)}"
-        cells = [f"r{i}", seller, text, text.title()[:9], round(rng.normal(k, 1.0), 3), "ab"[rng.integers(2)]]
-        cells = [cells[0], *("" if rng.random() < 0.1 else cell for cell in cells[1:]), "xyz"[k]]
-        rows.append(cells)
-    header = ["id", "seller", "text", "name", "size", "kind", "label"]
-    pd.DataFrame(rows, columns=header).to_csv(folder / "rows.csv", index=False)
-    (folder / "schema.toml").write_text(
-        'id = "id"\nlabel = "label"\ngroup = "seller"\ntext = "text"\nshort_text = ["name"]\ncontinuous = ["size"]\n'
-        'categorical = ["kind"]\n'
-    )
-    return folder
-
-
 def settings_of(folder: Path, **changes):
     where = {"data.root": str(folder), "data.table": "rows.csv", "data.schema": str(folder / "schema.toml")}
     small = {"cv.folds": 3, "train.min_steps": 60, "data.cache": str(folder / "cache"), "train.devices": 1}
@@ -165,9 +145,9 @@ def settings_of(folder: Path, **changes):
 
 
 @pytest.mark.parametrize("group", ["", "schema"])
-def test_no_row_knows_its_own_label_and_none_a_held_out_one(table: Path, group: str):
+def test_no_row_knows_its_own_label_and_none_a_held_out_one(recommended_table: Path, group: str):
     """Other labels for held-out rows change nothing; another label for a training row leaves its own inputs alone."""
-    settings = settings_of(table, cv__group=group)
+    settings = settings_of(recommended_table, cv__group=group)
     dataset = open_dataset(settings.data, settings.model.modalities, group=group, report=DataReport())
     rows = np.arange(0, 200)
     column = dataset.schema.group if group else ""
@@ -192,8 +172,8 @@ def test_no_row_knows_its_own_label_and_none_a_held_out_one(table: Path, group: 
     assert not np.array_equal(after["entity/label"], before["entity/label"]) or group
 
 
-def test_encoders_with_arrays_come_back(table: Path, tmp_path: Path):
-    settings = settings_of(table)
+def test_encoders_with_arrays_come_back(recommended_table: Path, tmp_path: Path):
+    settings = settings_of(recommended_table)
     dataset = open_dataset(settings.data, settings.model.modalities, report=DataReport())
     fitted = FoldEncoders.fit(dataset, np.arange(200))
     fitted.save(tmp_path / "encoders.json")
@@ -207,32 +187,32 @@ def test_encoders_with_arrays_come_back(table: Path, tmp_path: Path):
     assert (tmp_path / "encoders.npz").read_bytes() == first, "a resumed run writes the same bytes"
 
 
-def test_the_recommended_model_learns_and_goes_on_where_it_was(table: Path, tmp_path: Path):
+def test_the_recommended_model_learns_and_goes_on_where_it_was(recommended_table: Path, tmp_path: Path):
     """Better than any of its inputs' majority class, the same after a stop, and it predicts a table without the seller."""
     import mmjax
 
-    settings = settings_of(table)
+    settings = settings_of(recommended_table)
     whole = cross_validate(settings, tmp_path / "whole", lambda line: None)
     assert whole["mean"]["accuracy"] > 0.75
-    cut = settings_of(table, cv__only=(1,))
+    cut = settings_of(recommended_table, cv__only=(1,))
     cross_validate(cut, tmp_path / "cut", lambda line: None)
     again = cross_validate(settings, tmp_path / "cut", lambda line: None)
     assert again["mean"] == whole["mean"]
     model = mmjax.load(tmp_path / "whole")
-    new = pd.read_csv(table / "rows.csv").drop(columns=["label", "seller"])
+    new = pd.read_csv(recommended_table / "rows.csv").drop(columns=["label", "seller"])
     p = model.predict_proba(new)
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
-    assert (model.predict(new) == pd.read_csv(table / "rows.csv")["label"]).mean() > 0.75
+    assert (model.predict(new) == pd.read_csv(recommended_table / "rows.csv")["label"]).mean() > 0.75
 
 
-def test_with_counts_of_training_rows_a_prediction_depends_on_no_other_row(table: Path, tmp_path: Path):
+def test_with_counts_of_training_rows_a_prediction_depends_on_no_other_row(recommended_table: Path, tmp_path: Path):
     """The same row alone and among others; with counts of the whole file it is not."""
     import mmjax
 
-    new = pd.read_csv(table / "rows.csv").drop(columns=["label"])
+    new = pd.read_csv(recommended_table / "rows.csv").drop(columns=["label"])
     new["seller"] = new["seller"].iloc[0]
     for counts, alike in (("training", True), ("table", False)):
-        settings = settings_of(table, cv__only=(0,), data__entity_counts=counts, train__max_epochs=1)
+        settings = settings_of(recommended_table, cv__only=(0,), data__entity_counts=counts, train__max_epochs=1)
         cross_validate(settings, tmp_path / counts, lambda line: None)
         model = mmjax.load(tmp_path / counts)
         alone, among = model.predict_proba(new.iloc[:1]), model.predict_proba(new)[:1]
@@ -339,8 +319,8 @@ def test_folds_that_fit_at_the_same_time_find_what_one_alone_finds():
 
 
 @pytest.mark.parametrize(("group", "said"), [("", True), ("schema", False)])
-def test_random_folds_of_a_table_with_sellers_are_named(table: Path, tmp_path: Path, group: str, said: bool):
+def test_random_folds_of_a_table_with_sellers_are_named(recommended_table: Path, tmp_path: Path, group: str, said: bool):
     """Broken if a score that known sellers flatter passes for what a new seller's row gets."""
     lines: list[str] = []
-    open_run(settings_of(table, cv__group=group), Workdir(tmp_path), lines.append, lambda: False)
+    open_run(settings_of(recommended_table, cv__group=group), Workdir(tmp_path), lines.append, lambda: False)
     assert any("rows of one seller lie in several" in line for line in lines) is said

@@ -76,18 +76,13 @@ def cross_validate(
     from mmjax.io import processes  # noqa: PLC0415 - imports jax
     from mmjax.report import known_baselines, try_report  # noqa: PLC0415
     from mmjax.train import cross_validation, run_tables  # noqa: PLC0415
-    from mmjax.train.time_limit import plan_time  # noqa: PLC0415
+    from mmjax.train.budget.limit import plan_time  # noqa: PLC0415
 
     log = make_log(verbose)
-    if table is not None and isinstance(config, str):
-        file, variant = configs.find(config)
-        config = config if variant or file.resolve().parent != configs.FOLDER else f"{file.stem}:table"
-    settings = configs.get_config(config, overrides)
-    if table is not None:
-        roles = read_schema(schema, table, label, log)
-        settings = _on_table(settings, table, Path(workdir), roles, str(images))
-        if "model.modalities" not in (overrides or {}):
-            settings = leave_out_lacking(settings, roles, log)
+    if table is None:
+        settings = configs.get_config(config, overrides)
+    else:
+        settings = settings_on(config, table, workdir, label=label, schema=schema, images=images, overrides=overrides, log=log)
     set_up(settings)
     settings = plan_time(settings, time_limit, Path(workdir), log)
     summary = cross_validation.cross_validate(settings, workdir, log)
@@ -99,6 +94,30 @@ def cross_validate(
             log(run_tables.leaderboard(summary, simple))
         log(said)
     return summary
+
+
+def settings_on(
+    config: str | Settings,
+    table: Source,
+    workdir: str | Path,
+    *,
+    label: str = "",
+    schema: AnySchema = None,
+    images: str | Path = "",
+    overrides: Mapping[str, Any] | None = None,
+    log: Callable[[str], None] = print,
+) -> Settings:
+    """Settings of a config on a table of one's own, whose schema is written into the workdir; arguments as `cross_validate`'s.
+
+    Raises:
+      MmjaxError: bad data, config, schema or workdir.
+    """
+    if isinstance(config, str):
+        file, variant = configs.find(config)
+        config = config if variant or file.resolve().parent != configs.FOLDER else f"{file.stem}:table"
+    roles = read_schema(schema, table, label, log)
+    settings = _on_table(configs.get_config(config, overrides), table, Path(workdir), roles, str(images))
+    return settings if "model.modalities" in (overrides or {}) else leave_out_lacking(settings, roles, log)
 
 
 def set_up(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """A run that must end in time: what is cut, and that the same command goes on with it; own tables on the command line."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from mmjax.configs import get_config
 from mmjax.errors import ConfigError
 from mmjax.inference import load_settings
 from mmjax.io.results import read_summary
-from mmjax.train import time_limit
+from mmjax.io.workdir import Workdir
+from mmjax.train.budget import limit as time_limit
+from mmjax.train.budget.estimate import PhaseTime, TimeEstimate, estimate_time
+from mmjax.train.budget.limit import fit_into, plan_time, seconds_of
 from mmjax.train.run_tables import leaderboard
 from mmjax.train.shorter import advice
-from mmjax.train.time_estimate import PhaseTime, TimeEstimate, estimate_time
-from mmjax.train.time_limit import fit_into, plan_time, seconds_of
 from tests.shrunken import shrunken
 
 
@@ -56,20 +58,39 @@ def test_what_is_cut(monkeypatch: pytest.MonkeyPatch, seconds: float, size: int,
     assert all(name in said[-1] for name, old in (("image_size", size != 512), ("folds", folds != 5)) if old)
 
 
-def test_a_run_that_goes_on_keeps_what_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Breaks where a second session times anew, and cuts otherwise: the workdir would belong to another config."""
-    settings = shrunken("attention", tmp_path / "cache", data__image_size=64)
-    cut = replace(
-        settings,
-        data=replace(settings.data, image_size=32),
-        cv=replace(settings.cv, folds=2),
-        train=replace(settings.train, max_epochs=1),
-    )
-    monkeypatch.setattr("mmjax.train.time_limit.read_config", lambda _: cut.to_dict())
-    said: list[str] = []
-    assert plan_time(settings, "1m", tmp_path, said.append) == cut
-    assert "another workdir" in said[0]
-    assert plan_time(settings, None, tmp_path, print) is settings
+def begun(workdir: Path, settings: Settings) -> None:
+    """As a killed first session leaves a workdir."""
+    folder = Workdir(workdir)
+    with folder.lock():
+        folder.record(settings, 'label = "x"\n', {})
+
+
+@pytest.mark.parametrize("limit", ["1m", "2h", None])
+def test_a_run_that_goes_on_keeps_what_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None):
+    """Breaks where a later session, with a limit or without, cuts otherwise: the workdir would belong to another config."""
+    monkeypatch.setattr(time_limit, "estimate_time", takes({512: 10_000, 64: 600, 32: 100}))
+    asked, said = get_config("attention", {"data.image_size": 512}), []
+    cut = plan_time(asked, "1m", tmp_path, print)
+    assert (cut.data.image_size, cut.cv.folds) == (32, 3)
+    begun(tmp_path, cut)
+    monkeypatch.setattr(time_limit, "estimate_time", lambda settings: pytest.fail("timed again"))
+    assert plan_time(asked, limit, tmp_path, said.append) == cut
+    assert "its time limit of 1m cut it: " in said[0]
+    assert "cv.folds=3" in said[0]
+    assert plan_time(cut, limit, tmp_path, said.append) == cut
+
+
+def test_another_config_is_not_taken_for_the_one_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A value that the first session was not asked for stays, for the workdir to refuse."""
+    monkeypatch.setattr(time_limit, "estimate_time", takes({512: 10_000, 64: 600, 32: 100}))
+    asked = get_config("attention", {"data.image_size": 512})
+    begun(tmp_path, plan_time(asked, "1m", tmp_path, print))
+    other = replace(asked, cv=replace(asked.cv, folds=10))
+    assert plan_time(other, None, tmp_path, print).cv.folds == 10
+    assert plan_time(asked, None, tmp_path / "new", print) is asked
+    begun(tmp_path / "whole", asked)  # the session before it planned a cut, and was killed before it began
+    (tmp_path / "whole" / "time_limit.json").write_text((tmp_path / "time_limit.json").read_text())
+    assert plan_time(asked, None, tmp_path / "whole", print) == asked
 
 
 def test_steps_are_really_timed(tmp_path: Path):
@@ -133,6 +154,38 @@ def test_a_table_of_ones_own_by_names(tmp_path: Path, capsys: pytest.CaptureFixt
     page = (run / "report.html").read_text()
     assert "What spoke for" in page
     assert "<mark" in page or "spoke" in page
+
+
+SMALL = ["--config.train.min_steps=10", "--config.train.max_epochs=2", "--config.cv.folds=3", "--config.data.forest_trees=5"]
+
+
+def test_a_limited_run_goes_on_without_its_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A fold is gone and the command has no limit: what an unbroken run gives, and one sentence says by what it goes."""
+    table, run = own_table(tmp_path), tmp_path / "run"
+    command = ["train", f"--table={table}", "--label=season", f"--workdir={run}", *SMALL, "--no-report"]
+    assert main([*command, "--time-limit=0.01"]) == 0
+    whole, folds = (run / "predictions.csv").read_bytes(), load_settings(run).cv.folds
+    assert folds == 2
+    (run / "fold_1" / "done.json").unlink()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "The run goes on as its time limit of 0.01 cut it: " in capsys.readouterr().out
+    assert (run / "predictions.csv").read_bytes() == whole
+
+
+def test_inspect_takes_a_table_by_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As `train` does; the proposal goes to stderr, so that --json stays JSON, and nothing is written beside the table."""
+    table = own_table(tmp_path)
+    assert main(["inspect", f"--table={table}", "--label=season", "--time", "--json", *SMALL]) == 0
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    assert found["rows"] == 80
+    assert found["time"]["seconds"] > 0
+    assert 'label = "season"' in error
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert main(["inspect", "--label=season"]) == 2
+    assert main(["inspect", f"--table={table}", "--label=season", "--spec=rows=5"]) == 2
+    assert "--spec assumes sizes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,28 @@
 """`mmjax inspect`: parameters, operations and memory of a config and what training would decide, before it is trained."""
 
 import json
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from mmjax import registry
+from mmjax import configs, registry
 from mmjax.cli.arguments import Parser
+from mmjax.cli.own_table_options import add_own_table, own_table
 from mmjax.config import Settings
 from mmjax.datasets import synthetic
 from mmjax.errors import ConfigError
 from mmjax.modalities.base import InputSpec, modalities_of, modality_class
+from mmjax.own_table import settings_on
 
 if TYPE_CHECKING:  # jax is imported late
+    from mmjax.train.budget.estimate import TimeEstimate
     from mmjax.train.execution.footprint import Footprint
-    from mmjax.train.time_estimate import TimeEstimate
 
 # PetFinder's whole table, and Kaggle's image metadata as vectors (shared sizes of the paper's data set).
 NOMINAL = {"rows": 14993, "classes": 5}
@@ -36,16 +41,31 @@ def main(arguments: Sequence[str]) -> int:
       MmjaxError: the data set is named and cannot be read.
     """
     parser = Parser("inspect", "Parameters, FLOPs and memory of a config, and what training would decide.")
-    parser.add_config()
+    parser.add_config(required=False)
+    add_own_table(parser)
     parser.add_argument(
         "--spec", default="", help=f"assumed sizes instead of the data set's: name=number,... of {', '.join(_assumable())}"
     )
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
     parser.add_argument("--time", action="store_true", help="times ten steps of every phase here: how long a run takes")
     parser.add_argument("--compile", action="store_true", help="compiles the programs and asks XLA for their scratch memory")
-    args, settings = parser.parse_config(arguments)
+    args, overrides = parser.parse_with_overrides(arguments)
+    if not args.config and not args.table:
+        parser.error("the following arguments are required: --config")
     if args.time and args.spec:
         parser.error("--time trains a few steps on the data set itself; leave --spec out")
+    if args.table and args.spec:
+        parser.error("--spec assumes sizes instead of a table's; leave one of them out")
+    own = own_table(parser, args)
+    with TemporaryDirectory(prefix="mmjax-inspect-") as folder:
+        changes = configs.parse_overrides(overrides)
+        name, log = args.config or "recommended", (lambda line: print(line, file=sys.stderr))
+        given = {"overrides": changes, "log": log}
+        settings = settings_on(name, workdir=folder, **own, **given) if own else configs.get_config(name, changes)
+        return _inspect(args, settings)
+
+
+def _inspect(args: Namespace, settings: Settings) -> int:
     spec, rows, source = _sizes(settings, args.spec)
     from mmjax.train.execution.footprint import footprints  # noqa: PLC0415 - jax is imported once the arguments are known to be right
 
@@ -66,8 +86,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _time(settings: Settings) -> "TimeEstimate":
+    from mmjax.train.budget.estimate import estimate_time  # noqa: PLC0415
     from mmjax.train.execution import runtime  # noqa: PLC0415
-    from mmjax.train.time_estimate import estimate_time  # noqa: PLC0415
 
     runtime.set_up(settings)
     return estimate_time(settings)
@@ -75,8 +95,8 @@ def _time(settings: Settings) -> "TimeEstimate":
 
 def _time_lines(settings: Settings, needed: "TimeEstimate") -> list[str]:
     from mmjax.ops import on_cpu  # noqa: PLC0415
+    from mmjax.train.budget.estimate import LONG  # noqa: PLC0415
     from mmjax.train.shorter import advice  # noqa: PLC0415
-    from mmjax.train.time_estimate import LONG  # noqa: PLC0415
 
     return [*needed.lines(), *([advice(settings)] if needed.seconds > LONG and on_cpu() else [])]
 

@@ -22,6 +22,8 @@ from mmjax.schema import input_keys
 VERSION = "0.2"
 """Of the files in a workdir, in config.json: the first mmjax that wrote them so. Another version's are not gone on with."""
 CONFIG, SCHEMA, ENVIRONMENT, LOCK = "config.json", "schema.toml", "environment.json", ".lock"
+TIME_LIMIT = "time_limit.json"
+"""What a time limit has cut (train/budget/limit.py)."""
 DATA, TABLE = "data", "table.csv"
 """Where a table that was fitted by the Python API lies in its workdir."""
 _NOT_OURS = "lost+found"  # a fresh disk has it; hidden files are let be, too
@@ -135,8 +137,8 @@ class Workdir:
             names = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} - {_NOT_OURS}
         except OSError as error:
             raise WorkdirError(f"cannot read {self.path}: {error.strerror or error}; choose another workdir.") from error
-        # The Python API writes table and schema to DATA first.
-        if others := names - ({SCHEMA, ENVIRONMENT, DATA} if (self.path / LOCK).exists() else set()):
+        # The Python API writes table and schema to DATA first, a time limit what it cuts.
+        if others := names - ({SCHEMA, ENVIRONMENT, DATA, TIME_LIMIT} if (self.path / LOCK).exists() else set()):
             what = f"{len(others)} other files" if len(others) > 1 else f"{min(others)!r}"
             raise WorkdirError(f"{self.path} holds {what} and no run (there is no {CONFIG}); choose an empty or a new workdir.")
 

@@ -1,5 +1,6 @@
 """Settings with which a run is finished in a given time: folds, epochs and sizes by timed steps; what is cut is said."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +9,16 @@ from typing import Any
 from mmjax import configs
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
+from mmjax.io.atomic import write_json
 from mmjax.io.progress import duration
-from mmjax.io.workdir import read_config
+from mmjax.io.workdir import TIME_LIMIT, Workdir, read_config, read_json
+from mmjax.train.budget.estimate import TimeEstimate, estimate_time
 from mmjax.train.shorter import smaller
-from mmjax.train.time_estimate import TimeEstimate, estimate_time
 
 _SHARE = 0.7
 """Of the time that is planned for training; the rest is for predictions, the report, and for what comes slower than timed."""
 _ENOUGH = 0.5
 """Share of the epochs below which something else is made smaller first."""
-_EPOCHS = ("train.max_epochs", "train.autoencoder_max_epochs", "train.min_steps")
 
 
 def seconds_of(text: str | float) -> float:
@@ -89,25 +90,53 @@ def _fewer_epochs(settings: Settings, share: float) -> dict[str, Any]:
     return cut
 
 
-def _said(changes: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in changes.items())
-
-
 def plan_time(settings: Settings, limit: str | float | None, workdir: Path, log: Callable[[str], None]) -> Settings:
-    """`fit_into`, if there is a limit; a run that goes on keeps what its first session has cut."""
+    """`fit_into`, if there is a limit; a run that goes on keeps what its first session has cut, with or without a limit.
+
+    Raises:
+      MmjaxError: as a run would.
+    """
+    if (recorded := read_config(workdir)) is not None:
+        return _as_begun(settings, recorded, workdir, log)
     if limit is None:
         return settings
-    seconds, recorded = seconds_of(limit), read_config(workdir)
-    if recorded is None:
-        return fit_into(settings, seconds, log)
-    known = Settings.from_dict(recorded)
-    log("The run goes on with the folds, epochs and sizes that it began with; another time limit needs another workdir.")
-    kept = {"cv.folds": known.cv.folds} | {name: _value(known, name) for name in _EPOCHS}
-    while (more := smaller(settings)) and any(_value(settings, name) != _value(known, name) for name in more):
-        settings = configs.override(settings.to_dict(), more)
-    return configs.override(settings.to_dict(), kept)
+    found = fit_into(settings, seconds_of(limit), log)
+    asked, cut = _changed(settings, found)
+    folder = Workdir(workdir)
+    with folder.lock():  # refuses a folder of other things before anything is written there
+        write_json(folder.path / TIME_LIMIT, {"limit": str(limit), "asked": asked, "cut": cut})
+    return found
 
 
-def _value(settings: Settings, name: str) -> Any:
-    group, _, key = name.partition(".")
-    return getattr(getattr(settings, group), key)
+def _as_begun(settings: Settings, recorded: dict[str, Any], workdir: Path, log: Callable[[str], None]) -> Settings:
+    """The settings with what was cut; a value that the first session was not asked for stays, and is refused by name."""
+    file, before, now = workdir / TIME_LIMIT, _flat(recorded), _flat(_plain(settings))
+    known = read_json(file, dict) if file.exists() else {}
+    asked, cut = known.get("asked", {}), known.get("cut", {})
+    same = {name: value for name, value in cut.items() if now.get(name) == asked.get(name) and before.get(name) == value}
+    if same:
+        log(f"The run goes on as its time limit of {known['limit']} cut it: {_said(same)}. For another, take another workdir.")
+    return configs.override(settings.to_dict(), same)
+
+
+def _changed(before: Settings, after: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values of the settings that differ, by dotted name, before and after."""
+    flat = [_flat(_plain(settings)) for settings in (before, after)]
+    names = [name for name in flat[0] if flat[0][name] != flat[1][name]]
+    return {name: flat[0][name] for name in names}, {name: flat[1][name] for name in names}
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """As JSON has them: lists in place of tuples."""
+    return json.loads(json.dumps(settings.to_dict()))
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+    return out
+
+
+def _said(changes: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in changes.items())

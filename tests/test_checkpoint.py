@@ -322,6 +322,20 @@ def test_models(tmp_path):
     assert not folder.exists()
 
 
+def test_a_part_of_a_model(tmp_path):
+    """What is asked for comes back; nothing is made up for what is not there, and nothing is left out unasked."""
+    folder, whole = tmp_path / "m", make_tree()
+    checkpoint.save_model(folder, whole, {"best_epoch": 4}, "config")
+    part = {"state": {"params": {"Dense_0": whole["state"].params["Dense_0"]}}}
+    tree, meta = checkpoint.load_model(folder, part, "config", part=True)
+    same_bits(part, tree)
+    assert meta == checkpoint.load_model(folder, {}, "config", part=True)[1] == {"best_epoch": 4}
+    with pytest.raises(CheckpointError, match=r"sums.0 is int32\[\] there and missing here"):
+        checkpoint.load_model(folder, part, "config")
+    with pytest.raises(CheckpointError, match=r"more is missing there and float32\[2\] here"):
+        checkpoint.load_model(folder, part | {"more": np.zeros(2, np.float32)}, "config", part=True)
+
+
 def test_a_tree_without_arrays(tmp_path):
     checkpoint.save_model(tmp_path / "m", {"batch_stats": {}}, {}, "config")
     assert checkpoint.load_model(tmp_path / "m", {"batch_stats": {}}, "config")[0] == {"batch_stats": {}}

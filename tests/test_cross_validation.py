@@ -12,6 +12,7 @@ import pytest
 
 from mmjax.datasets.synthetic import write_synthetic
 from mmjax.errors import Interrupted, WorkdirError
+from mmjax.io import checkpoint
 from mmjax.train import cross_validation, fold_training
 from mmjax.train.callbacks import StopSignals
 from mmjax.train.cross_validation import cross_validate
@@ -76,6 +77,8 @@ def test_the_metrics_of_search_and_refit_stay_side_by_side(cache: Path, tmp_path
         refit = [e for e in events if (e["fold"], e["phase"]) == (fold, "refit")]
         assert [e["epoch"] for e in search] == [1, 2, 3]
         assert len(refit) == search[-1]["best_epoch"]
+        # What the search trained is not used; its epoch is.
+        assert not checkpoint.check_model(tmp_path / f"fold_{fold}" / "search")["tree"]
         assert all("accuracy" in e["valid"] for e in search)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from mmjax import inference as ensemble_module
 from mmjax.data.data_report import DataReport
 from mmjax.errors import CheckpointError, ConfigError, DataError, SchemaError, WorkdirError
 from mmjax.inference import Ensemble, Predictions
+from mmjax.io import checkpoint
 from mmjax.new_table import open_new_table
 
 if TYPE_CHECKING:  # pytest imports the plugin itself
@@ -76,6 +78,30 @@ def test_modules_too_large_to_keep_are_restored_at_each_turn(
     assert all(m.kept is not None for m in ensemble.members)
     assert all(m.kept is None for m in dropped.members)
     np.testing.assert_array_equal(dropped.predict(opened(dropped, trained.table)[0]).by_fold, whole.by_fold)
+
+
+def test_a_frozen_autoencoder_is_kept_without_its_decoders(
+    trained: "Trained", ensemble: Ensemble, whole: Predictions, copy_of: Callable[[Path], Path]
+):
+    """Its codes are all that is used. A workdir of an older version, with decoders, predicts the same."""
+    coder, workdir, rng = ensemble.chain[0], copy_of(trained.workdir), np.random.default_rng(0)
+    everything, kept = coder.variables[0], coder.kept[0]
+    assert {name for name in everything if name not in kept} == {name for name in everything if name.startswith("decode_")}
+    for member in ensemble.members:
+        folder, (params, _, facts) = workdir / f"fold_{member.number}" / "autoencoder", member.restore()["autoencoder"]
+        assert params.keys() == kept.keys()
+        left_out = {name: everything[name] for name in everything.keys() - kept}
+        decoders = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), left_out)
+        slim, body = folder_bytes(folder), checkpoint.check_model(folder)
+        checkpoint.save_model(folder, {"params": params | decoders, "batch_stats": {}}, facts, body["config"])
+        assert folder_bytes(folder) > slim + sum(leaf.nbytes for leaf in jax.tree.leaves(decoders)) // 2
+    older = Ensemble.load(workdir)
+    older.tasks = ensemble.tasks  # compiled already
+    np.testing.assert_array_equal(older.predict(opened(older, trained.table)[0]).by_fold, whole.by_fold)
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def test_unseen_values_broken_photos_and_empty_texts_keep_their_rows(trained: "Trained", ensemble: Ensemble, tmp_path: Path):

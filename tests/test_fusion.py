@@ -1,5 +1,6 @@
 """Attention, autoencoder and classifier: against plain NumPy, and what must not matter."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -153,7 +154,7 @@ def test_a_linear_code_has_no_dead_units():
         variables = module.init(jax.random.key(0), batch)
         kernel = variables["params"]["encode_tabular_1"]
         kernel["bias"] = kernel["bias"].at[0].set(-100.0)
-        task = Reconstruction(settings, spec, module)
+        task = Reconstruction(replace(settings, task="autoencoder"), spec, module)
         out = {k: np.asarray(v) for k, v in task.outputs(variables["params"], {}, batch).items()}
         found[activation] = out["h_mm"].min(), task.metrics(np.zeros(6), out)["dead_units"]
     assert found["relu"][0] == 0

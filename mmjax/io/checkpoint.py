@@ -136,14 +136,20 @@ def has_model(directory: Path) -> bool:
     return (directory / MANIFEST).exists()
 
 
-def load_model(directory: Path, like: Any, config: str) -> tuple[Any, dict[str, Any]]:
+def load_model(directory: Path, like: Any, config: str, *, part: bool = False) -> tuple[Any, dict[str, Any]]:
     """(tree of NumPy arrays, meta) of a finished training.
+
+    Args:
+      directory: where `save_model` wrote it.
+      like: as of `restore`.
+      config: its fingerprint.
+      part: `like` may be a part of what was saved; the rest is not read.
 
     Raises:
       CheckpointError: it is missing, damaged, or of another config or tree.
     """
     body = check_model(directory)
-    return _read(directory, body, like, config), body["host"]
+    return _read(directory, body, like, config, part=part), body["host"]
 
 
 def check_model(directory: Path) -> dict[str, Any]:
@@ -197,28 +203,32 @@ def _write(final: Path, tree: Any, body: dict[str, Any]) -> None:
         raise write_error(final, failed, sum(leaf.nbytes for leaf in leaves.values())) from error
 
 
-def _read(path: Path, body: dict[str, Any], like: Any, config: str) -> Any:
+def _read(path: Path, body: dict[str, Any], like: Any, config: str, *, part: bool = False) -> Any:
     """Restores a verified folder, after comparing format, config and tree."""
     if body.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {body.get('format')!r}, this version reads {FORMAT}; use the version it is from."
         )
-    _compare(path, body["tree"], tree_signature(like))
+    wanted = tree_signature(like)
+    saved = {name: leaf for name, leaf in body["tree"].items() if not part or name in wanted}
+    _compare(path, saved, wanted)
     if body["config"] != config:
         raise CheckpointError(
             f"{path} was written under another config (fingerprint {str(body['config'])[:12]}, now {config[:12]}); compare "
             "config.json and schema.toml of its workdir, or use another workdir."
         )
-    empty = {name: np.empty(shape, dtype) for name, (shape, dtype) in body["tree"].items() if 0 in shape}
-    full = [name for name in body["tree"] if name not in empty]
+    empty = {name: np.empty(shape, dtype) for name, (shape, dtype) in saved.items() if 0 in shape}
+    full = [name for name in saved if name not in empty]
     leaves = dict(empty)
     if full:
         arguments = ocp.args.PyTreeRestore(
-            item=dict.fromkeys(full, 0), restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in full}
+            item=dict.fromkeys(full, 0),
+            restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in full},
+            partial_restore=part,
         )
         with _orbax():
             leaves |= _checkpointer().restore((path / ARRAYS).absolute(), args=arguments)
-    _compare(path, tree_signature(leaves), tree_signature(like))
+    _compare(path, tree_signature(leaves), wanted)
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in _named(like)])
 
 

@@ -66,6 +66,10 @@ class DenoisingAutoencoder(Autoencoder):
             out["error"][name], out["count"][name] = self._error(batch, name, prediction_BxD, target_BxD)
         return out
 
+    def encode(self, batch: dict[str, Any]) -> Float[Array, "B k"]:
+        """h_mm of the rows as they are."""
+        return self._encode(batch, self.flattened(batch)).astype(jnp.float32)
+
     def _encode(self, batch: dict[str, Any], x: dict[str, Float[Array, "B D"]]) -> Float[Array, "B k"]:
         """The code; an absent modality is zeros, and a flag says so."""
         present = {n: self.present(batch, n).astype(self.dtype) for n in x}

@@ -149,6 +149,11 @@ class Task(Shown, ABC):
         """Shapes of what `init` returns; nothing is computed."""
         return jax.eval_shape(self.init, prng.KEY, blank_batch(self.spec, 2, self.code_width))
 
+    @property
+    def kept(self) -> tuple[Any, Any]:
+        """Shapes of what a finished training leaves, and `outputs` needs: `variables`, or a part of them."""
+        return self.variables
+
     def init(self, key: Array, batch: Batch) -> tuple[Any, Any]:
         """Parameters and BatchNorm statistics at random."""
         variables = self.module.init({"params": key, "dropout": key}, batch, train=False)

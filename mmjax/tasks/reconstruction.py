@@ -1,9 +1,10 @@
 """The autoencoder (paper, section 3.1): reconstructs every modality; its codes may feed a classifier (rows #7, #8, Table 2)."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -11,8 +12,10 @@ from jaxtyping import Array, Float
 from mmjax.config import Settings
 from mmjax.errors import ConfigError
 from mmjax.modalities.base import Batch, InputSpec
+from mmjax.modalities.shapes import blank_batch
 from mmjax.models.autoencoder import Autoencoder, MultiModalAutoencoder, Target, squared_error
 from mmjax.models.denoising import DenoisingAutoencoder
+from mmjax.ops import prng
 from mmjax.registry import register_task
 from mmjax.tasks.base import Task, digits
 from mmjax.tasks.error_parts import error_histograms
@@ -78,6 +81,14 @@ class Reconstruction(Task):
         """Its own."""
         return self.settings.optim.autoencoder_learning_rate
 
+    @cached_property
+    def kept(self) -> tuple[Any, Any]:
+        """Without the decoders, if codes are all that the next task reads: half of the parameters."""
+        if not self._codes_alone:
+            return self.variables
+        init = partial(self.module.init, method="encode")
+        return jax.eval_shape(init, prng.KEY, blank_batch(self.spec, 2))["params"], {}
+
     def losses(
         self, params: Any, batch_stats: Any, batch: Batch, key: Array | None
     ) -> tuple[dict[str, WeightedTerm], dict[str, Array], Any]:
@@ -87,7 +98,10 @@ class Reconstruction(Task):
         return terms, sums_of(terms), batch_stats
 
     def outputs(self, params: Any, batch_stats: Any, batch: Batch) -> dict[str, Array]:
-        """`h_mm`, and each modality's `error_` and `count_` per row."""
+        """`h_mm`, and each modality's `error_` and `count_` per row, unless codes are all that the next task reads."""
+        if self._codes_alone:
+            code: Any = self.module.apply({"params": params}, batch, method="encode")
+            return {"h_mm": code}
         out, _ = self.apply(params, batch_stats, batch, None)
         rows = {"h_mm": out["h_mm"]}
         for name, prediction_BxD in out["prediction"].items():
@@ -125,6 +139,10 @@ class Reconstruction(Task):
         del classes
         names = [name for name in predictions.columns if name.startswith(("mse_", "error_"))]
         return [*error_histograms(predictions, names)]
+
+    @property
+    def _codes_alone(self) -> bool:
+        return self.settings.task != self.name and self.settings.model.autoencoder.mode == "frozen"
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -41,14 +41,20 @@ class FoldParameters(NamedTuple):
 
     @classmethod
     def load(cls, task: Task, directory: Path, config: str) -> "FoldParameters":
-        """Restores what `save` wrote.
+        """Restores what `save` wrote, or of more, as versions before 0.3 wrote, what the task keeps.
 
         Raises:
           CheckpointError: missing, damaged, or of another config (fingerprint) or task.
         """
-        params, batch_stats = task.variables
-        tree, facts = checkpoint.load_model(directory, {"params": params, "batch_stats": batch_stats}, config)
+        params, batch_stats = task.kept
+        like = {"params": params, "batch_stats": batch_stats}
+        tree, facts = checkpoint.load_model(directory, like, config, part=task.kept is not task.variables)
         return cls(tree["params"], tree["batch_stats"], facts)
+
+    @classmethod
+    def load_facts(cls, directory: Path, config: str) -> dict[str, Any]:
+        """The facts alone; raises as `load`."""
+        return checkpoint.load_model(directory, {}, config, part=True)[1]
 
     def save(self, directory: Path, config: str) -> None:
         """Writes a checkpoint, whole or not at all."""

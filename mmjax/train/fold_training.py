@@ -1,8 +1,9 @@
 """Trains a task of the folds that lack it, group by group, as the plan says."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -143,7 +144,10 @@ def _train_folds(run: Run, name: str, target: str, then: Then, *, refit: bool = 
     def train(group: list[FoldData], stop: Callable[[], bool]) -> Callable[[], None]:
         checkpoints = run.workdir.path / "checkpoints" / "-".join([target, *(str(f.number) for f in group), *["refit"] * refit])
         trainer = group_trainer(run, name, run.executor(plan), group, checkpoints, stop, watching, refit=refit)
-        return partial(finish, group, _parameters(trainer.run(), len(group)), checkpoints)
+        found = _parameters(task, trainer.run(), len(group))
+        if target == SEARCH:  # is asked for its epoch alone
+            found = [FoldParameters({}, {}, parameters.facts) for parameters in found]
+        return partial(finish, group, found, checkpoints)
 
     def finish(group: list[FoldData], found: list[FoldParameters], checkpoints: Path) -> None:
         for fold, parameters in zip(group, found, strict=True):
@@ -213,15 +217,25 @@ def group_trainer(
     return Trainer(training, callbacks, partial(run.ahead.wait, (name, EPOCH)))
 
 
-def _parameters(final: TrainState, folds: int) -> list[FoldParameters]:
-    """The best of each fold, on the host."""
-    best = jax.device_get((final.best_params, final.best_batch_stats, final.best_epoch, final.step, final.skipped))
+def _parameters(task: Task, final: TrainState, folds: int) -> list[FoldParameters]:
+    """The best of each fold, as far as the task keeps them, on the host."""
+    params, batch_stats = _part(final.best_params, task.kept[0]), _part(final.best_batch_stats, task.kept[1])
+    best = jax.device_get((params, batch_stats, final.best_epoch, final.step, final.skipped))
     found = []
     for i in range(folds):
         params, batch_stats, epoch, step, skipped = jax.tree.map(lambda x, i=i: x[i], best)
         facts = {"best_epoch": int(epoch) + 1, "steps": int(step), "skipped": int(skipped)}
         found.append(FoldParameters(params, batch_stats, facts))
     return found
+
+
+def _epochs_found(run: Run, fold: FoldData) -> int:
+    """Epochs that early stopping has found before the refit."""
+    return FoldParameters.load_facts(run.model_dir(fold.number, SEARCH), run.fingerprint)["best_epoch"]
+
+
+def _part(tree: Any, like: Any) -> Any:
+    return {key: _part(tree[key], value) for key, value in like.items()} if isinstance(like, Mapping) else tree
 
 
 def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[FoldData], *, refit: bool) -> TrainState:
@@ -233,7 +247,7 @@ def _initial_state(run: Run, task: Task, executor: Executor, group: Sequence[Fol
         pretrained = {name: run.load(fold.number, name).params for name in copied}
         start, rows = task.start(fold.rows(task), *fold.parts.split(task)), len(fold.parts.split(task)[0])
         params, batch_stats = init_variables(task, fold, pretrained, start)
-        epochs = run.load(fold.number, task.name, SEARCH).facts["best_epoch"] if refit else training_epochs(task, rows)
+        epochs = _epochs_found(run, fold) if refit else training_epochs(task, rows)
         steps = max(1, rows // training_batch(task, rows))
         key = phase_key(task, fold.number)
         one = state.create(

@@ -127,13 +127,13 @@ class Run:
         """Where a fold's finished parameters lie."""
         return self.workdir.path / f"fold_{fold}" / target
 
-    def load(self, fold: int, name: str, target: str = "") -> FoldParameters:
+    def load(self, fold: int, name: str) -> FoldParameters:
         """A fold's finished parameters of a task.
 
         Raises:
           CheckpointError: missing, damaged, or of another config.
         """
-        return FoldParameters.load(self.task(name), self.model_dir(fold, target or name), self.fingerprint)
+        return FoldParameters.load(self.task(name), self.model_dir(fold, name), self.fingerprint)
 
 
 def open_run(settings: Settings, workdir: Workdir, log: Callable[[str], None], stop: Callable[[], bool]) -> Run:

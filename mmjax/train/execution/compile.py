@@ -196,4 +196,4 @@ class ProgramShapes:
 def lower_predict(task: Task, batch_size: int) -> list[Lowered]:
     """What `inference.predict_in_batches` calls, for its batches."""
     constant = FoldArrays(shared={}, fold={}, constant=blank_constants(task.spec))
-    return [predictor(task).lower(*task.variables, constant, blank_rows(task.spec, batch_size, task.code_width))]
+    return [predictor(task).lower(*task.kept, constant, blank_rows(task.spec, batch_size, task.code_width))]
